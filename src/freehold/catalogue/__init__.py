@@ -1,0 +1,1 @@
+"""Facts about models: licence, openness, lineage, size; the rights gate; fit; pull."""

@@ -1,0 +1,1 @@
+"""The terminal: a table of library functions. It prints, and never decides."""

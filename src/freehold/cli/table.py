@@ -1,0 +1,18 @@
+"""From command to the function that answers it: imported only when called, so that --help answers at once.
+
+A target is `module:name`, where the name is a function (one command) or a `typer.Typer` (a group of commands).
+"""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    target: str
+    help: str
+
+
+COMMANDS: dict[str, Command] = {
+    "init": Command("freehold.cli.task:init", "Write a new task file."),
+    "plan": Command("freehold.cli.task:plan", "Show every resolved value, its source, and the statistical power."),
+    "spec": Command("freehold.cli.task:spec", "Check a task file, or print its JSON Schema."),
+}

@@ -1,0 +1,1 @@
+"""From files and traffic to a frozen dataset: import, redact, deduplicate, split, check."""

@@ -1,0 +1,1 @@
+"""Certificate, costs, planner: pure functions over records; no database, no clock, no model."""

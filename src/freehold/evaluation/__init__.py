@@ -1,0 +1,1 @@
+"""Scorers, judge, arena, benchmarks, statistics, parity, report."""

@@ -1,0 +1,1 @@
+"""The OpenAI-compatible door: keys, limits, routing, capture, meter."""

@@ -1,0 +1,274 @@
+"""The nouns of Freehold, frozen and content-addressed.
+
+A digest is the SHA-256 over a record's canonical JSON (sorted keys, no spaces, UTF-8). Clock times and latencies live
+beside a digest, never under it, so that the same inputs, seed and versions give the same digest (invariant 7).
+"""
+
+import hashlib
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
+    """A frozen noun: compared by value, written as JSON, read back typed."""
+
+
+R = TypeVar("R")
+
+
+def canonical(value: Any) -> bytes:  # noqa: ANN401 (any JSON-able value)
+    """The one spelling of a value that digests are taken over."""
+    return msgspec.json.encode(value, order="sorted")
+
+
+def digest(value: Any) -> str:  # noqa: ANN401
+    """SHA-256 (hex) of a value's canonical JSON."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def from_json(data: bytes | str, kind: type[R]) -> R:
+    """Read a record back; raises `msgspec.ValidationError` on anything that is not exactly one."""
+    return msgspec.json.decode(data, type=kind)
+
+
+class Split(StrEnum):
+    TRAIN = "train"
+    VALIDATION = "validation"
+    HELD_OUT = "held_out"
+
+
+class Provenance(StrEnum):
+    """Whose answer a reference is. `incumbent` can never support a switch (DESIGN.md, Truth)."""
+
+    HUMAN = "human"
+    CORRECTED = "corrected"
+    ACCEPTED = "accepted"
+    INCUMBENT = "incumbent"
+
+    @property
+    def independent(self) -> bool:
+        return self is not Provenance.INCUMBENT
+
+
+class AnswerType(StrEnum):
+    LABEL = "label"
+    JSON = "json"
+    TEXT = "text"
+
+
+class CandidateKind(StrEnum):
+    PROMPTED = "prompted"
+    TUNED = "tuned"
+    CLASSIFIER = "classifier"
+    REMOTE = "remote"
+    INCUMBENT = "incumbent"
+
+
+class Message(Record, frozen=True, kw_only=True):
+    """One turn of a conversation, in OpenAI's words."""
+
+    role: str
+    content: str
+
+
+class Example(Record, frozen=True, kw_only=True):
+    """What came in, and the reference an answer is scored against.
+
+    `id` is the salted hash of the content. Erasing an example keeps the id as a tombstone and drops everything else,
+    so the dataset's digest, taken over ids, stays what it was.
+    """
+
+    id: str
+    salt: str
+    split: Split
+    messages: tuple[Message, ...]
+    reference: str
+    provenance: Provenance
+    origin: str
+    incumbent_answer: str | None = None
+    session: str | None = None
+    subject: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What the user wrote: the last user turn."""
+        return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
+
+
+class Source(Record, frozen=True, kw_only=True):
+    """A file (or query) that examples were read from."""
+
+    name: str
+    sha256: str
+    rows: int
+
+
+class Dataset(Record, frozen=True, kw_only=True):
+    """Examples frozen under one digest. The examples themselves lie beside it, one JSON line each."""
+
+    digest: str
+    task: str
+    answer_type: AnswerType
+    labels: tuple[str, ...]
+    json_schema: dict[str, Any] | None
+    counts: dict[Split, int]
+    provenance: dict[Provenance, int]
+    dropped: dict[str, int]
+    sources: tuple[Source, ...]
+    seed: int
+
+
+class BaseFile(Record, frozen=True, kw_only=True):
+    """One file of a base, by the digest it must have."""
+
+    name: str
+    sha256: str
+    size: int
+    source: str
+
+
+class Base(Record, frozen=True, kw_only=True):
+    """An open model as published, resolved to exact files on this disk."""
+
+    name: str
+    digest: str
+    architecture: str
+    parameters: int
+    context_length: int
+    licence: str
+    weights: BaseFile
+    template_digest: str
+
+
+class LossPoint(Record, frozen=True, kw_only=True):
+    step: int
+    train: float
+    validation: float | None
+
+
+class AdapterManifest(Record, frozen=True, kw_only=True):
+    """What an adapter was made from. Written last: an adapter without one is not finished.
+
+    `digest` covers everything but the measurements (`seconds`, `tokens_per_second`, `peak_memory_bytes`).
+    """
+
+    digest: str
+    task: str
+    base: str
+    base_digest: str
+    dataset: str
+    recipe: dict[str, Any]
+    render: dict[str, Any]
+    render_digest: str
+    seed: int
+    versions: dict[str, str]
+    template_digest: str
+    weights_sha256: str
+    losses: tuple[LossPoint, ...]
+    best_step: int
+    seconds: float
+    tokens_per_second: float
+    peak_memory_bytes: int
+
+
+class Candidate(Record, frozen=True, kw_only=True):
+    """Anything that could take the task over."""
+
+    name: str
+    kind: CandidateKind
+    digest: str
+    base: str | None = None
+    adapter: str | None = None
+    parameters: int | None = None
+
+
+class Row(Record, frozen=True, kw_only=True):
+    """One candidate's answer to one held-out example.
+
+    `answer` is constrained while decoding (only a permitted label, only valid JSON); `free_answer` is not, and is None
+    for candidates that cannot answer outside the permitted set. `score` and `free_score` are the report's metric in
+    0..1. Tokens are those of the answer that counts (constrained).
+    """
+
+    candidate: str
+    example: str
+    answer: str
+    score: float
+    free_answer: str | None = None
+    free_score: float | None = None
+    scores: dict[str, float] = {}
+    input_tokens: int = 0
+    output_tokens: int = 0
+    latency_ms: float = 0.0
+    error: str | None = None
+
+
+class Interval(Record, frozen=True, kw_only=True):
+    """A figure with what it stands on. `method` names the source of the interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+
+
+class LabelFigures(Record, frozen=True, kw_only=True):
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class CandidateFigures(Record, frozen=True, kw_only=True):
+    """What one candidate reached on the held-out examples."""
+
+    candidate: Candidate
+    metric: Interval
+    free: Interval | None
+    labels: tuple[LabelFigures, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    tokens_per_request: float
+    latency_p50_ms: float
+    latency_p95_ms: float
+    errors: int
+
+
+class Report(Record, frozen=True, kw_only=True):
+    """Candidates and incumbent measured on the same held-out examples. The digest leaves latencies out."""
+
+    digest: str
+    task: str
+    dataset: str
+    metric: str
+    references: dict[Provenance, int]
+    figures: tuple[CandidateFigures, ...]
+    rows_sha256: str
+
+
+class Plan(Record, frozen=True, kw_only=True):
+    """What was fixed before any result was seen."""
+
+    metric: str
+    margin: float
+    confidence: float
+    seed: int
+
+
+class Decision(Record, frozen=True, kw_only=True):
+    """Switch, keep, or need more data. Never edited, only succeeded."""
+
+    digest: str
+    task: str
+    verdict: str
+    candidate: str | None
+    against: str | None
+    difference: Interval | None
+    reasons: tuple[str, ...]
+    power: str
+    plan: Plan
+    evidence: dict[str, str]
+    succeeds: str | None = None

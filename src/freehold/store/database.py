@@ -1,0 +1,32 @@
+"""The store's connection: SQLite by default, PostgreSQL by URL, one schema on both.
+
+SQLite runs in WAL mode with synchronous=FULL: a committed row survives `kill -9` and a power cut.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+
+from freehold.errors import UserError
+from freehold.store.migrations import upgrade
+
+
+def connect(url: str) -> Engine:
+    """Open the store at its newest schema, making it where there is none."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise UserError(f"FREEHOLD_DATABASE: {parsed.get_backend_name()} is not supported; use sqlite or postgresql")
+    if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _durable)
+    upgrade(engine)
+    return engine
+
+
+def _durable(connection: Any, _record: object) -> None:  # noqa: ANN401 (a DB-API connection)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        connection.execute(f"PRAGMA {pragma}")

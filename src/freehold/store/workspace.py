@@ -1,0 +1,129 @@
+"""A workspace: the folder that holds everything Freehold knows. Deleting it deletes everything.
+
+    .freehold/
+      freehold.db       the store, unless FREEHOLD_DATABASE names another
+      freehold.lock     which exact files each base was resolved to
+      models/  datasets/  adapters/  reports/  decisions/  keys/  logs/
+
+Files are written atomically: to a neighbour first, fsynced, then renamed. Records are kept by digest.
+"""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from freehold.errors import NotFoundError, ResourceError
+from freehold.records import R, canonical
+
+FOLDER = ".freehold"
+
+
+class Workspace:
+    """Paths inside one workspace, made when first written to."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def beside(cls, task_file: Path) -> "Workspace":
+        """The workspace of a task file: $FREEHOLD_HOME, else `.freehold/` in the file's folder."""
+        home = os.environ.get("FREEHOLD_HOME")
+        return cls(Path(home) if home else task_file.resolve().parent / FOLDER)
+
+    @classmethod
+    def here(cls) -> "Workspace":
+        """The workspace of the current folder: $FREEHOLD_HOME, else the nearest `.freehold/` upwards, else here."""
+        home = os.environ.get("FREEHOLD_HOME")
+        if home:
+            return cls(Path(home))
+        folder = Path.cwd()
+        found = next((each for each in (folder, *folder.parents) if (each / FOLDER).is_dir()), folder)
+        return cls(found / FOLDER)
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
+    def adapters(self) -> Path:
+        return self.root / "adapters"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.root / "freehold.lock"
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy's URL of the store: SQLite in the workspace unless $FREEHOLD_DATABASE names another."""
+        return os.environ.get("FREEHOLD_DATABASE") or f"sqlite:///{self.root / 'freehold.db'}"
+
+    @contextmanager
+    def exclusively(self, name: str) -> Iterator[None]:
+        """Hold a lock that other processes respect; it goes when the process does, however it ends."""
+        path = self.root / "locks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ResourceError(
+                    f"another `freehold` is at work on {name} in {self.root}; wait for it or stop it"
+                ) from None
+            yield
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears whole or not at all, on disk when the block ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(name, path)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno == 28:
+            raise ResourceError(f"{path.parent}: the disk is full; free some space and run the same again") from None
+        raise
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file, or nothing."""
+    with atomic_file(path) as handle:
+        handle.write(content)
+
+
+def write_record(path: Path, record: msgspec.Struct) -> None:
+    """Keep a record as canonical JSON."""
+    write_atomically(path, canonical(record))
+
+
+def read_record(path: Path, kind: type[R]) -> R:
+    """Read a record back; raises `NotFoundError` where there is none or the file is not one."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        raise NotFoundError(f"{path}: no such record; `freehold status` lists what there is") from None
+    except msgspec.MsgspecError as error:
+        raise NotFoundError(f"{path}: is damaged ({error}); delete it and run `freehold run` again") from None
