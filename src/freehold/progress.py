@@ -4,7 +4,7 @@ The library calls a `Progress`; the terminal draws bars (`cli/progress.py`), tes
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -19,17 +19,9 @@ class Step(Protocol):
 class Progress(Protocol):
     """Whoever wants to hear of it."""
 
-    def step(self, name: str, total: int | None = None) -> "StepContext": ...
+    def step(self, name: str, total: int | None = None) -> AbstractContextManager[Step]: ...
 
     def say(self, name: str, message: str) -> None: ...
-
-
-class StepContext(Protocol):
-    """`with progress.step("tune", 880) as step: step.advance()`"""
-
-    def __enter__(self) -> Step: ...
-
-    def __exit__(self, *exc: object) -> None: ...
 
 
 class _SilentStep:
@@ -47,7 +39,7 @@ class Silent:
     def _step(self) -> Iterator[Step]:
         yield _SilentStep()
 
-    def step(self, name: str, total: int | None = None) -> StepContext:
+    def step(self, name: str, total: int | None = None) -> AbstractContextManager[Step]:
         return self._step()
 
     def say(self, name: str, message: str) -> None:
