@@ -1,0 +1,100 @@
+"""Deployments: a public model name and what stands behind it.
+
+Every change is a row with its reason; the newest row of a name holds, and none is ever edited.
+"""
+
+import time
+from typing import Any
+
+from sqlalchemy import Engine, func, insert, select
+
+from freehold.errors import NotFoundError, did_you_mean
+from freehold.records import AnswerType, Record, canonical, from_json
+from freehold.render import Prompt
+from freehold.store.schema import deployments
+
+
+class AdapterTarget(Record, frozen=True, kw_only=True, tag="adapter"):
+    """An adapter that was tuned here, on its base; `prompt` is the one that it was trained with."""
+
+    base: str
+    adapter: str
+    prompt: Prompt
+
+
+class BaseTarget(Record, frozen=True, kw_only=True, tag="base"):
+    """A base as it is; without a `prompt` the caller's messages are all it sees."""
+
+    base: str
+    prompt: Prompt | None = None
+
+
+class ClassifierTarget(Record, frozen=True, kw_only=True, tag="classifier"):
+    """A plain classifier; `folder` is relative to the workspace."""
+
+    digest: str
+    folder: str
+
+
+class RemoteTarget(Record, frozen=True, kw_only=True, tag="remote"):
+    """A model behind an OpenAI-compatible address. `api_key` is only ever a reference, such as ${OPENAI_API_KEY}."""
+
+    base_url: str
+    model: str
+    api_key: str | None = None
+
+
+Target = AdapterTarget | BaseTarget | ClassifierTarget | RemoteTarget
+
+
+class Deployment(Record, frozen=True, kw_only=True):
+    """What a public model name stands for.
+
+    `answer_type`, `labels` and `json_schema` say what is decoded under: only a label, only JSON that fits, or free text
+    where `answer_type` is None. `max_tokens` bounds an answer whose caller names no bound. `evidence` names by digest
+    what the deployment rests on: dataset, report, decision.
+    """
+
+    name: str
+    target: Target
+    answer_type: AnswerType | None = None
+    labels: tuple[str, ...] = ()
+    json_schema: dict[str, Any] | None = None
+    max_tokens: int = 256
+    evidence: dict[str, str] = {}
+
+
+def deploy(engine: Engine, deployment: Deployment, reason: str) -> int:
+    """Let a name stand for this from now on; returns the row's id."""
+    row = {
+        "name": deployment.name,
+        "config": canonical(deployment).decode(),
+        "reason": reason,
+        "created_at": time.time_ns() // 1000,
+    }
+    with engine.begin() as connection:
+        key = connection.execute(insert(deployments).values(row)).inserted_primary_key
+    return int(key[0]) if key else 0
+
+
+def current(engine: Engine, name: str) -> Deployment:
+    """What a name stands for; raises `NotFoundError` naming a near one."""
+    everything = all_current(engine)
+    if name not in everything:
+        raise NotFoundError(f"no model is deployed as {name}{did_you_mean(name, everything)}")
+    return everything[name]
+
+
+def all_current(engine: Engine) -> dict[str, Deployment]:
+    """Every name and what it stands for, in the names' order."""
+    newest = select(func.max(deployments.c.id)).group_by(deployments.c.name)
+    query = select(deployments.c.config).where(deployments.c.id.in_(newest)).order_by(deployments.c.name)
+    with engine.connect() as connection:
+        found = [from_json(config, Deployment) for (config,) in connection.execute(query)]
+    return {deployment.name: deployment for deployment in found}
+
+
+def revision(engine: Engine) -> int:
+    """A number that grows with every change to any deployment."""
+    with engine.connect() as connection:
+        return int(connection.execute(select(func.coalesce(func.max(deployments.c.id), 0))).scalar_one())
