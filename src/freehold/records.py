@@ -250,20 +250,56 @@ class Report(Record, frozen=True, kw_only=True):
 
 
 class Plan(Record, frozen=True, kw_only=True):
-    """What was fixed before any result was seen."""
+    """What was fixed before any result was seen.
+
+    `margin` is the loss that would still be accepted and `disagreement` the share of pairs expected to be scored
+    differently, both as shares of 1; every test is one-sided at level 1 − `confidence`; `power` is the chance to show
+    non-inferiority where both are equally good.
+    """
 
     metric: str
     margin: float
     confidence: float
     seed: int
+    power: float = 0.8
+    disagreement: float = 0.1
+    stopping: str = "one look, when every held-out example has been scored"
+
+
+class Verdict(StrEnum):
+    SWITCH = "switch"
+    KEEP = "keep"
+    NEED_MORE_DATA = "need-more-data"
+
+
+class Comparison(Record, frozen=True, kw_only=True):
+    """One candidate against another on the same examples.
+
+    `difference` is the candidate's mean score minus the other's; each of its bounds holds at `level`, one-sided, so
+    `non_inferior` is exactly `difference.low > −margin`. `better` and `worse` count the pairs where the candidate
+    scored higher and lower, `variance` is that of one pair's difference (0..1: the disagreement, for right or wrong).
+    """
+
+    candidate: str
+    against: str
+    difference: Interval
+    level: float
+    better: int
+    worse: int
+    variance: float
+    non_inferior: bool
 
 
 class Decision(Record, frozen=True, kw_only=True):
-    """Switch, keep, or need more data. Never edited, only succeeded."""
+    """Switch, keep, or need more data. Never edited, only succeeded.
+
+    `references` counts those that were compared on, `pairs_needed` is about how many it takes. `times_cheaper` is the
+    ratio of measured machine time a request: a measurement, so it lies beside the digest.
+    """
 
     digest: str
     task: str
-    verdict: str
+    verdict: Verdict
     candidate: str | None
     against: str | None
     difference: Interval | None
@@ -271,4 +307,8 @@ class Decision(Record, frozen=True, kw_only=True):
     power: str
     plan: Plan
     evidence: dict[str, str]
+    comparisons: tuple[Comparison, ...] = ()
+    references: dict[Provenance, int] = {}
+    pairs_needed: int | None = None
+    times_cheaper: float | None = None
     succeeds: str | None = None
