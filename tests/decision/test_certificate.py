@@ -91,7 +91,9 @@ def test_only_independent_references_are_compared_on(material: Make) -> None:
     independent=st.booleans(),
     margin=st.sampled_from([0.02, 0.1, 0.3]),
 )
-def test_interval_and_verdict_never_disagree(wrong: list[tuple[bool, bool]], independent: bool, margin: float) -> None:
+def test_interval_and_verdict_never_disagree(
+    material: Make, wrong: list[tuple[bool, bool]], independent: bool, margin: float
+) -> None:
     provenance = Provenance.CORRECTED if independent else Provenance.INCUMBENT
     decision = material(
         {INCUMBENT: [float(a) for a, _ in wrong], TUNED: [float(b) for _, b in wrong]},
