@@ -6,6 +6,7 @@ Every change is a row with its reason; the newest row of a name holds, and none 
 import time
 from typing import Any
 
+import msgspec
 from sqlalchemy import Engine, func, insert, select
 
 from freehold.errors import NotFoundError, did_you_mean
@@ -61,7 +62,7 @@ class Deployment(Record, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     json_schema: dict[str, Any] | None = None
     max_tokens: int = 256
-    evidence: dict[str, str] = {}
+    evidence: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def deploy(engine: Engine, deployment: Deployment, reason: str) -> int:

@@ -1,0 +1,156 @@
+"""Which public model name is answered by what, as the store says; followed while the gateway runs."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+import msgspec
+from sqlalchemy import Engine as Store
+
+from freehold.errors import FreeholdError, ModelFileError, NotFoundError, did_you_mean
+from freehold.gateway.children import Children, RunningChild
+from freehold.gateway.classify import ClassifierModel, Predictor
+from freehold.gateway.faults import GatewayError
+from freehold.gateway.owned import OwnedModel, Respondent
+from freehold.records import AdapterManifest
+from freehold.render import Renderer
+from freehold.store.deployments import (
+    AdapterTarget,
+    BaseTarget,
+    ClassifierTarget,
+    Deployment,
+    all_current,
+    revision,
+)
+from freehold.store.workspace import Workspace, read_record
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 1.0
+MANIFEST_FILE = "manifest.json"
+
+
+class Served(msgspec.Struct, frozen=True):
+    """A public name, and whatever answers under it; `refused` says why it cannot."""
+
+    deployment: Deployment
+    respondent: Respondent | None
+    refused: FreeholdError | None = None
+
+
+class Roster:
+    """The served names. Replaced as a whole, so a request sees one state or the other."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        store: Store,
+        http: aiohttp.ClientSession,
+        children: Children,
+        load_classifier: Callable[[Path], Predictor],
+    ) -> None:
+        self._workspace = workspace
+        self._store = store
+        self._http = http
+        self._children = children
+        self._load_classifier = load_classifier
+        self._served: dict[str, Served] = {}
+        self._revision = -1
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._served)
+
+    @property
+    def served(self) -> dict[str, Served]:
+        return self._served
+
+    def respondent(self, name: str) -> Respondent | None:
+        """What answers under this name, None where the name is not ours; raises why an owned one cannot."""
+        found = self._served.get(name)
+        if found is None:
+            return None
+        if found.refused is not None:
+            raise found.refused
+        return found.respondent
+
+    def unknown(self, name: str) -> GatewayError:
+        near = did_you_mean(name, self._served)
+        known = "" if near or not self._served else f"; there is {', '.join(self.names[:8])}"
+        return GatewayError(
+            404, f"the model {name!r} does not exist{near}{known}", code="model_not_found", param="model"
+        )
+
+    async def refresh(self) -> None:
+        """Look at the store and follow what changed. A deployment that cannot be served is kept with its reason."""
+        newest = await asyncio.to_thread(revision, self._store)
+        if newest == self._revision:
+            return
+        deployments = await asyncio.to_thread(all_current, self._store)
+        refused: dict[str, FreeholdError] = {}
+        for name, deployment in deployments.items():
+            try:
+                await asyncio.to_thread(self._check, deployment)
+            except FreeholdError as error:
+                refused[name] = error
+        sound = [each for name, each in deployments.items() if name not in refused]
+        children = await self._children.want(needs_of(sound))
+        self._served = {
+            name: Served(each, None, refused[name]) if name in refused else await self._serve(each, children)
+            for name, each in deployments.items()
+        }
+        self._revision = newest
+        self._children.keep_only(children)
+        for name, reason in refused.items():
+            log.error("%s is deployed but cannot be served: %s", name, reason)
+
+    async def follow(self) -> None:
+        """Refresh for ever."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                await self.refresh()
+            except FreeholdError as error:
+                log.error("the deployments changed but cannot be followed: %s", error)
+
+    async def _serve(self, deployment: Deployment, children: dict[str, RunningChild]) -> Served:
+        target = deployment.target
+        if isinstance(target, ClassifierTarget):
+            folder = self._workspace.root / target.folder
+            classifier = await asyncio.to_thread(self._load_classifier, folder)
+            return Served(deployment, ClassifierModel(deployment, classifier))
+        if isinstance(target, AdapterTarget | BaseTarget):
+            renderer = await asyncio.to_thread(Renderer, self._workspace.models / target.base)
+            return Served(deployment, OwnedModel(deployment, renderer, children[target.base], self._http))
+        return Served(deployment, None)
+
+    def _check(self, deployment: Deployment) -> None:
+        """Refuse an adapter that was made for another base or chat template."""
+        target = deployment.target
+        if not isinstance(target, AdapterTarget | BaseTarget):
+            return
+        folder = self._workspace.models / target.base
+        if not folder.is_dir():
+            raise NotFoundError(f"{target.base} is not on this disk; `freehold pull {target.base}` fetches it")
+        renderer = Renderer(folder)
+        if isinstance(target, AdapterTarget):
+            manifest = read_record(self._workspace.adapters / target.adapter / MANIFEST_FILE, AdapterManifest)
+            if manifest.template_digest != renderer.template.digest:
+                raise ModelFileError(
+                    f"adapter {target.adapter[:12]} was trained with another chat template than {target.base} has now; "
+                    "pull that base again or tune again"
+                )
+
+
+def needs_of(deployments: list[Deployment]) -> dict[str, tuple[str, ...]]:
+    """The bases that must run, each with the adapters deployed on it, in a fixed order."""
+    needs: dict[str, set[str]] = {}
+    for deployment in deployments:
+        target = deployment.target
+        if isinstance(target, AdapterTarget | BaseTarget):
+            held = needs.setdefault(target.base, set())
+            if isinstance(target, AdapterTarget):
+                held.add(target.adapter)
+    return {base: tuple(sorted(adapters)) for base, adapters in needs.items()}
