@@ -7,7 +7,6 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
-from sqlalchemy import Engine as Store
 
 from freehold.errors import FreeholdError, ModelFileError, NotFoundError, did_you_mean
 from freehold.gateway.children import Children, RunningChild
@@ -16,6 +15,7 @@ from freehold.gateway.faults import GatewayError
 from freehold.gateway.owned import OwnedModel, Respondent
 from freehold.records import AdapterManifest
 from freehold.render import Renderer
+from freehold.store.database import Store
 from freehold.store.deployments import (
     AdapterTarget,
     BaseTarget,

@@ -12,6 +12,8 @@ from sqlalchemy.engine import make_url
 from freehold.errors import UserError
 from freehold.store.migrations import upgrade
 
+Store = Engine  # what other rooms call an open store: only this room knows SQLAlchemy
+
 
 def connect(url: str) -> Engine:
     """Open the store at its newest schema, making it where there is none."""
