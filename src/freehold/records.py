@@ -106,7 +106,10 @@ class Source(Record, frozen=True, kw_only=True):
 
 
 class Dataset(Record, frozen=True, kw_only=True):
-    """Examples frozen under one digest. The examples themselves lie beside it, one JSON line each."""
+    """Examples frozen under one digest. The examples themselves lie beside it, one JSON line each.
+
+    `dropped` counts rows by reason; `conflicts` counts pairs of like inputs whose answers differ (both are kept).
+    """
 
     digest: str
     task: str
@@ -118,6 +121,7 @@ class Dataset(Record, frozen=True, kw_only=True):
     dropped: dict[str, int]
     sources: tuple[Source, ...]
     seed: int
+    conflicts: int = 0
 
 
 class BaseFile(Record, frozen=True, kw_only=True):

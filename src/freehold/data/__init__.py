@@ -1,1 +1,1 @@
-"""From files and traffic to a frozen dataset: import, redact, deduplicate, split, check."""
+"""From raw traffic to a dataset that can be trusted: read, deduplicate, split, check, freeze."""

@@ -1,0 +1,177 @@
+"""A task's data → a frozen dataset: read, check, deduplicate, split, keep apart, check again, freeze.
+
+Invariant 1: a held-out example never reaches training, not itself, not a near-duplicate, not one of its session.
+Neighbours are dropped from training and validation, and counted; an independent check must then find none.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from freehold.data import exchange, files, pairs
+from freehold.data.answers import check_for
+from freehold.data.duplicates import apart, distinct
+from freehold.data.freeze import Parts, Salts, examples, freeze, read
+from freehold.data.leakage import leaks
+from freehold.data.row import Dropped, Judged, Row
+from freehold.data.split import choose
+from freehold.errors import DataError, FreeholdError, NotFoundError
+from freehold.progress import Progress, Step
+from freehold.records import AnswerType, Dataset, Source, Split
+from freehold.spec import DataSpec, TaskFile
+from freehold.store.workspace import Workspace
+
+__all__ = ["build", "examples", "read"]
+
+HELD_OUT_SHARE = 0.2
+VALIDATION_SHARE = 1 / 8  # of what is not held out: a tenth of all
+FEWEST = 10
+_CAPTURED = "captured"
+
+
+@dataclass
+class _Work:
+    """Rows on their way, and what fell out so far."""
+
+    file: TaskFile
+    dropped: list[Dropped] = field(default_factory=list)
+    conflicts: int = 0
+
+    @property
+    def by_answer(self) -> bool:
+        return self.file.task.answer_type is AnswerType.LABEL
+
+    def draw(self, purpose: str) -> str:
+        return f"{self.file.task.seed} {purpose}"
+
+
+def build(file: TaskFile, workspace: Workspace, progress: Progress) -> Dataset:
+    """Make the dataset of a task, or find it made; raises `DataError` that names file, line and mend."""
+    work = _Work(file)
+    paths = _paths(file)
+    with progress.step("data") as step:
+        pool, held_out, sources = _read_all(work, paths, step)
+        labels = _accept(work, pool, held_out)
+        rows = _divide(work, pool, held_out, step)
+        _none_leaks(rows)
+        dataset = freeze(file.task, Parts(rows, work.dropped, work.conflicts, labels, sources), Salts(paths), workspace)
+    progress.say("data", summary(dataset))
+    return dataset
+
+
+def summary(dataset: Dataset) -> str:
+    """One line: `731 rows → 506 train · 73 validation · 146 held out · 6 near-duplicates dropped`."""
+    counts = " · ".join(f"{dataset.counts[split]:,} {split.replace('_', ' ')}" for split in Split)
+    parts = [f"{sum(source.rows for source in dataset.sources):,} rows → {counts}"]
+    parts += [f"{count:,} dropped: {reason.replace('_', ' ')}" for reason, count in dataset.dropped.items()]
+    if dataset.conflicts:
+        parts.append(f"{dataset.conflicts:,} like pairs with different answers kept")
+    return " · ".join(parts)
+
+
+def _paths(file: TaskFile) -> list[Path]:
+    spec = file.task.data
+    if spec.source == _CAPTURED:
+        raise NotFoundError(
+            "data.source: captured: this workspace has recorded no exchanges of this task; "
+            "`freehold serve` records them"
+        )
+    return [file.resolve(spec.source)] + ([file.resolve(spec.held_out)] if spec.held_out else [])
+
+
+def _read_all(work: _Work, paths: Sequence[Path], step: Step) -> tuple[list[Row], list[Row], tuple[Source, ...]]:
+    """Rows of the source, rows of the held-out file, and a record of each file."""
+    read_rows: list[list[Row]] = []
+    sources = []
+    index = 0
+    for path in paths:
+        rows: list[Row] = []
+        count = 0
+        for line, fields in files.read(path):
+            row, heard = _row(fields, index, f"{path.name}:{line}", work.file.task.data)
+            if heard.rejected:
+                work.dropped.append(Dropped(row, "rejected"))
+            else:
+                rows.append(row)
+            index, count = index + 1, count + 1
+            step.advance()
+        if not count:
+            raise DataError(f"{path}: holds no rows")
+        read_rows.append(rows)
+        sources.append(Source(name=path.name, sha256=files.sha256(path), rows=count))
+    return read_rows[0], read_rows[1] if len(read_rows) > 1 else [], tuple(sources)
+
+
+def _row(fields: files.Fields, index: int, origin: str, spec: DataSpec) -> tuple[Row, Judged]:
+    if exchange.is_exchange(fields) and spec.input not in fields:
+        return exchange.to_row(fields, index, origin, spec.provenance)
+    return pairs.to_row(fields, index, origin, spec)
+
+
+def _accept(work: _Work, *parts: list[Row]) -> tuple[str, ...]:
+    """Check every answer in place; returns the labels."""
+    check = check_for(work.file.task, [row for rows in parts for row in rows])
+    for rows in parts:
+        accepted = [(row, check.accept(row)) for row in rows]
+        work.dropped += [Dropped(row, "other_answer") for row, kept in accepted if kept is None]
+        rows[:] = [kept for _, kept in accepted if kept is not None]
+    return check.labels
+
+
+def _divide(work: _Work, pool: list[Row], held_out: list[Row], step: Step) -> dict[Split, list[Row]]:
+    """A given held-out file is kept whole; otherwise a fifth is held out after duplicates have gone."""
+    given = bool(work.file.task.data.held_out)
+    step.advance(0, "near-duplicates")
+    if given:
+        pool = _keep_apart(work, pool, held_out)
+    alone = distinct(pool)
+    pool, work.conflicts = alone.kept, alone.conflicts
+    work.dropped += alone.dropped
+    if not given:
+        if len(pool) < FEWEST:
+            raise DataError(
+                f"{len(pool)} distinct examples are too few to train, validate and test; {FEWEST} are the least"
+            )
+        held_out, pool = choose(pool, HELD_OUT_SHARE, work.draw("held out"), work.by_answer)
+        pool = _keep_apart(work, pool, held_out)
+    validation, train = choose(pool, VALIDATION_SHARE, work.draw("validation"), work.by_answer)
+    train, validation = _limited(work, train, validation)
+    rows = {Split.TRAIN: train, Split.VALIDATION: validation, Split.HELD_OUT: held_out}
+    empty = next((split for split in Split if not rows[split]), None)
+    if empty:
+        raise DataError(
+            f"no example is left for {empty.replace('_', ' ')}; there are too few, or too many of one session"
+        )
+    return rows
+
+
+def _keep_apart(work: _Work, pool: list[Row], held_out: list[Row]) -> list[Row]:
+    """What may be trained on: no neighbour of a held-out row, none of its session."""
+    sessions = {row.session: row for row in held_out if row.session is not None}
+    work.dropped += [
+        Dropped(row, "session_of_held_out", sessions[row.session].origin) for row in pool if row.session in sessions
+    ]
+    far, close = apart([row for row in pool if row.session not in sessions], held_out)
+    work.dropped += [Dropped(row, "neighbour_of_held_out", other.origin) for row, other in close]
+    return far
+
+
+def _limited(work: _Work, train: list[Row], validation: list[Row]) -> tuple[list[Row], list[Row]]:
+    """At most `data.limit` training rows, and validation cut in proportion (1 to 7)."""
+    limit = work.file.task.data.limit
+    if limit is None or limit >= len(train):
+        return train, validation
+    train, unused = choose(train, limit / len(train), work.draw("limit"), work.by_answer)
+    fewer = max(1, limit // 7)
+    if fewer < len(validation):
+        validation, more = choose(validation, fewer / len(validation), work.draw("limit"), work.by_answer)
+        unused += more
+    work.dropped += [Dropped(row, "over_limit") for row in unused]
+    return train, validation
+
+
+def _none_leaks(rows: dict[Split, list[Row]]) -> None:
+    found = leaks(rows[Split.HELD_OUT], [*rows[Split.TRAIN], *rows[Split.VALIDATION]])
+    if found:
+        first, second = found[0]
+        raise FreeholdError(f"{len(found)} held-out examples leak into training (the first: {first} and {second})")

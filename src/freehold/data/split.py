@@ -1,0 +1,50 @@
+"""Choosing rows by the seed: whole sessions where rows have one, in proportion to the labels otherwise."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+
+from freehold.data.row import Row
+
+
+def choose(rows: Sequence[Row], share: float, draw: str, by_answer: bool) -> tuple[list[Row], list[Row]]:
+    """Part rows into about `share` of them (0..1) and the rest, both in their old order.
+
+    `draw` names the seed and the purpose, so that two draws differ. A session is never parted; without sessions each
+    answer gives its share where `by_answer`, but never its last row.
+    """
+    if any(row.session is not None for row in rows):
+        chosen = _by_session(rows, share, draw)
+    else:
+        chosen = _by_answer(rows, share, draw, by_answer)
+    return [row for row in rows if row.index in chosen], [row for row in rows if row.index not in chosen]
+
+
+def _by_session(rows: Sequence[Row], share: float, draw: str) -> set[int]:
+    sessions: defaultdict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        sessions[f"session {row.session}" if row.session is not None else f"row {row.index}"].append(row.index)
+    want = round(share * len(rows))
+    chosen: set[int] = set()
+    for name in sorted(sessions, key=lambda name: _rank(draw, name)):
+        if len(chosen) + len(sessions[name]) <= want:
+            chosen.update(sessions[name])
+    return chosen
+
+
+def _by_answer(rows: Sequence[Row], share: float, draw: str, by_answer: bool) -> set[int]:
+    strata: defaultdict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        strata[row.answer if by_answer else ""].append(row.index)
+    chosen: set[int] = set()
+    passed = 0
+    for answer in sorted(strata):
+        ranked = sorted(strata[answer], key=lambda index: _rank(draw, str(index)))
+        passed += len(ranked)
+        want = int(passed * share + 0.5) - len(chosen)
+        chosen.update(ranked[: max(0, min(want, len(ranked) - 1))])
+    return chosen
+
+
+def _rank(draw: str, name: str) -> bytes:
+    return hashlib.sha256(f"{draw}\0{name}".encode()).digest()
