@@ -3,7 +3,7 @@
 Prompts are token ids from `render.py`, so every engine sees exactly what the trainer saw (invariant 2).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from freehold.records import Record
@@ -56,7 +56,12 @@ class Completion(Record, frozen=True, kw_only=True):
 
 
 class Answer(Record, frozen=True, kw_only=True):
-    """What an engine answered. `adapter` is the digest of the adapter that was used, as the engine knows it."""
+    """What an engine answered.
+
+    `input_tokens` counts the whole prompt, `cached_tokens` how many of them were not computed again. `output_tokens`
+    counts what was decoded, the end-of-turn token included. `finish_reason` is `stop` or `length`. `adapter` is the
+    SHA-256 of the adapter file that was used, as the engine knows it; `latency_ms` includes waiting for a slot.
+    """
 
     text: str
     input_tokens: int
@@ -67,20 +72,31 @@ class Answer(Record, frozen=True, kw_only=True):
     adapter: str | None = None
 
 
+class Piece(Record, frozen=True, kw_only=True):
+    """A part of an answer as it is decoded. The last piece, and only it, carries the whole `answer`."""
+
+    text: str
+    answer: Answer | None = None
+
+
 class Engine(Protocol):
-    """Five methods; contract-tested in `tests/engines/test_contract.py` on every engine."""
+    """Five methods; contract-tested in `tests/engines/test_engine_contract.py` on every engine.
+
+    `complete` and `stream` may be called from many threads at once. They raise `UserError` where the request is at
+    fault (too long, a wrong grammar, an adapter that is not loaded) and `EngineError` where the engine is.
+    """
 
     def start(self) -> None:
-        """Start and wait until ready; raises `EngineError` with the child's last words."""
+        """Start and wait until ready; raises `EngineError` with the child's last words. Twice is once."""
 
     def complete(self, request: Completion) -> Answer:
-        """Answer one request; safe to call from many threads. Raises `EngineError`."""
+        """Answer one request."""
+
+    def stream(self, request: Completion) -> Iterator[Piece]:
+        """Answer one request piece by piece; closing the iterator stops the decoding."""
 
     def tokenize(self, text: str) -> Sequence[int]:
         """The engine's own token ids of a text, special tokens parsed: for comparison with `render.py`."""
-
-    def address(self) -> "Address":
-        """Where the gateway reaches the child."""
 
     def stop(self) -> None:
         """Drain and end; safe to call twice."""
@@ -91,3 +107,10 @@ class Address(Record, frozen=True, kw_only=True):
 
     url: str
     secret: str
+
+
+class LocalEngine(Engine, Protocol):
+    """An engine that is a child process speaking HTTP on loopback."""
+
+    def address(self) -> Address:
+        """Where it answers now, waiting while it is being started again; raises `EngineError` where it cannot be."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from freehold.engines.engine import Address, Completion, Engine
+from freehold.engines.engine import Address, Completion, LocalEngine
 from freehold.errors import EngineError, FreeholdError
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 DRAIN_S = 60.0
 _RESTART_PAUSES_S = (0.0, 1.0, 5.0, 15.0, 60.0)
 
-EngineFor = Callable[[str, tuple[str, ...]], Engine]
+EngineFor = Callable[[str, tuple[str, ...]], LocalEngine]
 """Makes the engine of a base (by name) that holds these adapters (by digest)."""
 
 BodyOf = Callable[[Completion, bool, tuple[str, ...]], dict[str, Any]]
@@ -29,7 +29,7 @@ BodyOf = Callable[[Completion, bool, tuple[str, ...]], dict[str, Any]]
 class RunningChild:
     """One child process: where it is, how busy it is, and how it comes back when it breaks."""
 
-    def __init__(self, base: str, adapters: tuple[str, ...], engine: Engine, body_of: BodyOf) -> None:
+    def __init__(self, base: str, adapters: tuple[str, ...], engine: LocalEngine, body_of: BodyOf) -> None:
         self.base = base
         self.adapters = adapters
         self._engine = engine

@@ -95,8 +95,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file that appears whole or not at all, on disk when the block ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(descriptor)
     try:
-        with os.fdopen(descriptor, "wb") as handle:
+        with open(name, "wb") as handle:  # by name, so that a library that wants a path can write to `handle.name`
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
