@@ -188,8 +188,8 @@ def noninferiority_sample_size(
     """Pairs needed to show a loss smaller than `margin`, were the true difference `difference`.
 
     n = (z₁₋α + z₁₋β)² · (ψ − d²) / (margin + d)² for the paired score test (Lachin 1992, Statistics in Medicine
-    11:1239; Nam 1997; Liu et al. 2002), ψ being the share of examples on which the two disagree. Two points at ten per cent
-    disagreement need 1,546 pairs.
+    11:1239; Nam 1997; Liu et al. 2002), ψ being the share of examples on which the two disagree. Two points at ten
+    per cent disagreement need 1,546 pairs.
     """
     if margin + difference <= 0:
         raise DataError(f"a true difference of {difference} is beyond the margin {margin}: no number of pairs shows it")
@@ -268,7 +268,7 @@ def _clustered(
     _same_length(values, clusters)
     numbers: dict[Hashable, int] = {}
     index = np.array([numbers.setdefault(name, len(numbers)) for name in clusters])
-    return np.bincount(index, weights=values), np.bincount(index).astype(np.float64)
+    return np.bincount(index, weights=values).astype(np.float64), np.bincount(index).astype(np.float64)
 
 
 def _bca(sums: "NDArray[float64]", sizes: "NDArray[float64]", confidence: float, seed: int) -> tuple[float, float]:

@@ -1,0 +1,52 @@
+"""From a scorer's name to the function that makes it for a task. A stranger's scorer comes in through the same dict."""
+
+from collections.abc import Callable
+
+from freehold.errors import UserError, did_you_mean
+from freehold.evaluation.scorers.exact import exact_match
+from freehold.evaluation.scorers.json_fields import canonical_match, field_accuracy, schema_valid
+from freehold.evaluation.scorers.rouge import rouge_l
+from freehold.records import AnswerType
+from freehold.spec import JsonAnswer, Task
+
+Scorer = Callable[[str, str], float]
+"""Answer and reference → a score in 0..1, more being better."""
+
+
+def _exact(task: Task) -> Scorer:
+    return canonical_match if task.answer_type is AnswerType.JSON else exact_match
+
+
+def _schema_valid(task: Task) -> Scorer:
+    if not isinstance(task.answer, JsonAnswer):
+        raise UserError(f"schema_valid needs answer.type json; {task.task} answers with {task.answer.type}")
+    schema = task.answer.json_schema
+    return lambda answer, _reference: schema_valid(answer, schema)
+
+
+SCORERS: dict[str, Callable[[Task], Scorer]] = {
+    "accuracy": _exact,
+    "exact_match": _exact,
+    "field_accuracy": lambda _task: field_accuracy,
+    "schema_valid": _schema_valid,
+    "rouge_l": lambda _task: rouge_l,
+}
+
+_BESIDE_THE_METRIC = {
+    AnswerType.LABEL: (),
+    AnswerType.JSON: ("field_accuracy", "schema_valid"),
+    AnswerType.TEXT: ("exact_match", "rouge_l"),
+}
+
+
+def scorer(name: str, task: Task) -> Scorer:
+    """The scorer of that name for a task; raises `UserError` where there is none."""
+    if name not in SCORERS:
+        raise UserError(f"{name} is not a scorer{did_you_mean(name, SCORERS)}; there are: {', '.join(sorted(SCORERS))}")
+    return SCORERS[name](task)
+
+
+def beside_the_metric(task: Task) -> dict[str, Scorer]:
+    """The scores that are shown next to the task's metric."""
+    names = [name for name in _BESIDE_THE_METRIC[task.answer_type] if name != task.metric]
+    return {name: scorer(name, task) for name in names}
