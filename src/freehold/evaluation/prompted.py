@@ -1,7 +1,7 @@
 """How a careful person would prompt a base: the task in words, what may be answered, and a few worked examples.
 
 The part that never changes comes first, so that an engine's prefix cache holds it. Worked examples come from the
-training examples only (invariant 1) and are chosen by the examples' own content, so the same data gives the same prompt.
+training examples only (invariant 1) and are drawn by their own content: the same data gives the same prompt.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ from freehold.spec import JsonAnswer, LabelAnswer, Task
 
 LABEL_SHOTS = 12
 OTHER_SHOTS = 4
-LABEL_TOKENS = 32
+LABEL_SPARE = 8
 JSON_TOKENS = 512
 
 
 def careful_prompt(task: Task, train: Sequence[Example], renderer: Renderer, context_length: int) -> Prompt:
     """The prompt with as many worked examples as fit beside the longest training message and its answer.
 
-    `task` has its labels filled in. Raises `DataError` where not even the instruction fits into `context_length` tokens.
+    `task` has its labels filled in. Raises `DataError` where not even the instruction fits the context (in tokens).
     """
     if any(example.split is not Split.TRAIN for example in train):
         raise DataError("worked examples may come from training examples only")
-    room = context_length - answer_tokens(task)
+    room = context_length - answer_tokens(task, renderer)
     longest = max((example.messages for example in train), key=lambda turns: sum(len(m.content) for m in turns))
     shots = tuple(Shot(input=example.text, answer=example.reference) for example in _worked(task, train))
     for count in range(len(shots), -1, -1):
@@ -53,10 +53,12 @@ def instruction(task: Task) -> str:
     return task.description
 
 
-def answer_tokens(task: Task) -> int:
-    """The most tokens that an answer may take."""
-    by_type = {"label": LABEL_TOKENS, "json": JSON_TOKENS}
-    return by_type.get(task.answer.type) or getattr(task.answer, "max_tokens", JSON_TOKENS)
+def answer_tokens(task: Task, renderer: Renderer) -> int:
+    """The most tokens that an answer may take: for labels the longest one, with room to spell it another way."""
+    answer = task.answer
+    if isinstance(answer, LabelAnswer):
+        return max((len(renderer.encode(label)) for label in answer.labels or ()), default=0) + LABEL_SPARE
+    return JSON_TOKENS if isinstance(answer, JsonAnswer) else answer.max_tokens
 
 
 def _worked(task: Task, train: Sequence[Example]) -> Iterator[Example]:

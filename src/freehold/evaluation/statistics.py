@@ -5,9 +5,9 @@ non-inferiority. Every function names the source of its method, and tests hold i
 """
 
 import math
-from collections.abc import Hashable, Sequence, Sized
+from collections.abc import Callable, Hashable, Sequence, Sized
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from freehold.errors import DataError
 from freehold.records import Interval, Record
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _NORMAL = NormalDist()
 ROUNDS = 4000
+FEW_ROUNDS = 500
+T = TypeVar("T")
 _CHUNK = 4_000_000
 
 
@@ -96,6 +98,24 @@ def bootstrap_mean(
     low, high = _bca(sums, sizes, confidence, seed)
     method = "bca-bootstrap" if clusters is None else "cluster-bca-bootstrap"
     return Interval(value=mean, low=min(low, mean), high=max(high, mean), n=len(values), method=method)
+
+
+def bootstrap_of(
+    statistic: Callable[[Sequence[T]], float], items: Sequence[T], confidence: float = 0.95, seed: int = 0
+) -> Interval:
+    """Percentile bootstrap interval of any statistic of independent items (Efron and Tibshirani 1993, chapter 13)."""
+    import numpy as np
+
+    _enough(len(items), 1)
+    random = np.random.default_rng(seed)
+    value = statistic(items)
+    drawn = [statistic([items[at] for at in random.integers(0, len(items), len(items))]) for _ in range(FEW_ROUNDS)]
+    if min(drawn) == max(drawn):
+        return _unvaried(value, len(items), len(items), confidence)
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(
+        value=value, low=min(float(low), value), high=max(float(high), value), n=len(items), method="bootstrap"
+    )
 
 
 def paired_bootstrap(

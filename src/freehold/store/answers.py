@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Engine, bindparam, delete, insert, select
 
@@ -31,7 +32,7 @@ class Answers:
         """Every finished answer of a candidate (by digest). A failed one is left out: it is asked again."""
         query = select(answers).where(answers.c.candidate == candidate, answers.c.error.is_(None))
         with self._engine.connect() as connection:
-            rows = [_answered(row._mapping) for row in connection.execute(query)]
+            rows = [_answered(dict(row._mapping)) for row in connection.execute(query)]
         return {(row.prompt, row.constrained): row for row in rows}
 
     def keep(self, candidate: str, given: Sequence[Answered]) -> None:
@@ -64,6 +65,5 @@ class Answers:
             connection.execute(insert(answers), rows)
 
 
-def _answered(row: Mapping[str, object]) -> Answered:
-    names = Answered.__struct_fields__
-    return Answered(**{name: row[name] for name in names})  # type: ignore[arg-type]
+def _answered(row: dict[str, Any]) -> Answered:
+    return Answered(**{name: row[name] for name in Answered.__struct_fields__})

@@ -1,0 +1,81 @@
+"""`freehold report`: what was measured."""
+
+from typing import Annotated
+
+import typer
+
+from freehold.cli.output import as_json, say, table
+from freehold.errors import NotFoundError
+from freehold.evaluation import report as reports
+from freehold.records import CandidateFigures, Report
+from freehold.store.database import connect
+from freehold.store.documents import Documents
+from freehold.store.workspace import Workspace
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+TaskOption = Annotated[str | None, typer.Option("--task", help="Of this task; left out: of whichever is newest.")]
+
+
+def report(
+    json: JsonOption = False,
+    html: Annotated[bool, typer.Option("--html", help="Print the path of the page instead.")] = False,
+    task: TaskOption = None,
+) -> None:
+    """Show the newest report."""
+    workspace = Workspace.here()
+    found = newest_report(workspace, task)
+    if json:
+        as_json(reports.summary(found))
+    elif html:
+        say(str(reports.page_path(workspace, found)))
+    else:
+        print_report(found)
+        say(f"\n  page       {reports.page_path(workspace, found)}")
+
+
+def newest_report(workspace: Workspace, task: str | None = None) -> Report:
+    """The newest report of the workspace; raises `NotFoundError` where there is none."""
+    of_task = f" of {task}" if task else ""
+    missing = NotFoundError(f"{workspace.root}: there is no report{of_task} yet; `freehold run` makes one")
+    if not workspace.root.exists():
+        raise missing
+    document = Documents(connect(workspace.database_url)).newest("report", task)
+    if document is None:
+        raise missing
+    return reports.read(workspace, document.digest)
+
+
+def print_report(found: Report) -> None:
+    """The report's table, best candidate first."""
+    order = sorted(found.figures, key=lambda each: -each.metric.value)
+    table(
+        [
+            "candidate",
+            found.metric.replace("_", " "),
+            f"{found.confidence:.0%} interval",
+            "free",
+            "n",
+            "tokens a request",
+            "p50",
+        ],
+        [_line(each) for each in order],
+    )
+    whose = " · ".join(f"{count} {provenance.value}" for provenance, count in sorted(found.references.items()))
+    say(f"\n  references {whose}")
+    dropped = " · ".join(f"{count} {reason}" for reason, count in sorted(found.dropped.items()) if count)
+    say(f"  dropped    {dropped or 'nothing'}")
+    if found.leaks is not None:
+        say(f"  leaks      {found.leaks} held-out examples with a near-duplicate in training")
+
+
+def _line(each: CandidateFigures) -> list[object]:
+    metric = each.metric
+    return [
+        each.candidate.name,
+        f"{metric.value:.1%}",
+        f"[{metric.low:.1%}, {metric.high:.1%}]",
+        f"{each.free.value:.1%}" if each.free else "–",
+        str(metric.n),
+        f"{each.tokens_per_request:.0f}" if each.tokens_per_request else "–",
+        f"{each.latency_p50_ms:.0f} ms" if each.latency_p95_ms else "–",
+    ]

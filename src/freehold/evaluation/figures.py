@@ -1,0 +1,105 @@
+"""From rows to figures: the metric with its interval, each label's precision and recall, tokens and latency."""
+
+from collections.abc import Mapping, Sequence
+
+from freehold.evaluation.scorers.exact import exact_match
+from freehold.evaluation.statistics import bootstrap_mean, bootstrap_of, wilson
+from freehold.records import Candidate, CandidateFigures, Example, Interval, LabelFigures, Row
+from freehold.spec import LabelAnswer, Task
+
+
+def figures(candidate: Candidate, rows: Sequence[Row], examples: Sequence[Example], task: Task) -> CandidateFigures:
+    """What a candidate reached. Failed answers stay in, as the 0 they were given; `task` has its labels filled in."""
+    matrix = _confusion(rows, examples, task)
+    every = _labels(task)
+    return CandidateFigures(
+        candidate=candidate,
+        metric=_interval([row.score for row in rows], examples, task),
+        free=_free(rows, examples, task),
+        labels=tuple(_label_figures(matrix, at, name) for at, name in enumerate(every)),
+        confusion=matrix,
+        secondary=_secondary(rows, examples, task) | _macro_f1(rows, examples, task),
+        tokens_per_request=sum(row.input_tokens + row.output_tokens for row in rows) / len(rows),
+        latency_p50_ms=_percentile(rows, 0.50),
+        latency_p95_ms=_percentile(rows, 0.95),
+        errors=sum(row.error is not None for row in rows),
+    )
+
+
+def _interval(scores: Sequence[float], examples: Sequence[Example], task: Task) -> Interval:
+    """Wilson's for right or wrong, the bootstrap's for graded scores or where examples share a session."""
+    sessions = [example.session or example.id for example in examples]
+    shared = len(set(sessions)) < len(sessions)
+    if set(scores) <= {0.0, 1.0} and not shared:
+        return wilson(sum(scores), len(scores), task.decide.confidence)
+    return bootstrap_mean(scores, task.decide.confidence, task.seed, sessions if shared else None)
+
+
+def _free(rows: Sequence[Row], examples: Sequence[Example], task: Task) -> Interval | None:
+    scores = [row.free_score for row in rows if row.free_score is not None]
+    return _interval(scores, examples, task) if len(scores) == len(rows) else None
+
+
+def _secondary(rows: Sequence[Row], examples: Sequence[Example], task: Task) -> dict[str, Interval]:
+    names = sorted({name for row in rows for name in row.scores})
+    return {name: _interval([row.scores.get(name, 0.0) for row in rows], examples, task) for name in names}
+
+
+def _macro_f1(rows: Sequence[Row], examples: Sequence[Example], task: Task) -> dict[str, Interval]:
+    """The labels' mean F1, each label counting alike (micro F1 is accuracy where each answer is one label)."""
+    places = {label: at for at, label in enumerate(_labels(task))}
+    if not places:
+        return {}
+    cells = [_cell(row, example, places) for row, example in zip(rows, examples, strict=True)]
+    return {
+        "macro_f1": bootstrap_of(lambda drawn: macro_f1(drawn, len(places)), cells, task.decide.confidence, task.seed)
+    }
+
+
+def macro_f1(cells: Sequence[tuple[int, int]], labels: int) -> float:
+    """Mean F1 over the labels that occur as a reference or an answer; `cells` are (reference, answer) places."""
+    right, wanted, given = [0] * (labels + 1), [0] * (labels + 1), [0] * (labels + 1)
+    for reference, answer in cells:
+        wanted[reference] += 1
+        given[answer] += 1
+        right[reference] += reference == answer
+    occurring = [at for at in range(labels) if wanted[at] + given[at]]
+    return sum(2 * right[at] / (wanted[at] + given[at]) for at in occurring) / len(occurring) if occurring else 0.0
+
+
+def _labels(task: Task) -> tuple[str, ...]:
+    return (task.answer.labels or ()) if isinstance(task.answer, LabelAnswer) else ()
+
+
+def _cell(row: Row, example: Example, places: Mapping[str, int]) -> tuple[int, int]:
+    """Reference and answer as places among the labels; the last place is for anything else, failures included."""
+    other = len(places)
+    answer = other if row.error else next((at for label, at in places.items() if exact_match(row.answer, label)), other)
+    return places.get(example.reference, other), answer
+
+
+def _confusion(rows: Sequence[Row], examples: Sequence[Example], task: Task) -> tuple[tuple[int, ...], ...]:
+    """Counts: one row a reference label, one column an answered label, and a last column for any other answer."""
+    places = {label: at for at, label in enumerate(_labels(task))}
+    counts = [[0] * (len(places) + 1) for _ in places]
+    if places:
+        for row, example in zip(rows, examples, strict=True):
+            reference, answer = _cell(row, example, places)
+            if reference < len(places):
+                counts[reference][answer] += 1
+    return tuple(map(tuple, counts))
+
+
+def _label_figures(matrix: Sequence[Sequence[int]], at: int, label: str) -> LabelFigures:
+    right, support = matrix[at][at], sum(matrix[at])
+    answered = sum(row[at] for row in matrix)
+    precision = right / answered if answered else 0.0
+    recall = right / support if support else 0.0
+    f1 = 2 * right / (support + answered) if support + answered else 0.0
+    return LabelFigures(label=label, precision=precision, recall=recall, f1=f1, support=support)
+
+
+def _percentile(rows: Sequence[Row], share: float) -> float:
+    """Nearest-rank percentile of the latencies of answers that came, in milliseconds; 0 where none was timed."""
+    times = sorted(row.latency_ms for row in rows if row.error is None)
+    return times[min(len(times) - 1, int(share * len(times)))] if times else 0.0
