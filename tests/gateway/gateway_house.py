@@ -3,19 +3,20 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import msgspec
-from sqlalchemy import Engine as Store
 
-from freehold.engines.engine import Address, Answer, Completion, Labels
-from freehold.gateway.serve import Backends, Settings, serving
+from freehold.engines.engine import Answer, Completion, Piece
+from freehold.errors import EngineError
+from freehold.gateway.backends import Backends
+from freehold.gateway.serve import Settings, serving
+from freehold.records import AdapterManifest, Base, BaseFile
 from freehold.render import TEMPLATE_FILE, TOKENIZER_FILE, ChatTemplate
-from freehold.store.database import connect
-from freehold.store.workspace import Workspace
+from freehold.store.database import Store, connect
+from freehold.store.workspace import Workspace, write_record
 
 TEMPLATE = ChatTemplate(
     source="{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
@@ -38,85 +39,94 @@ def make_base(workspace: Workspace, name: str = "tiny") -> None:
     folder.mkdir(parents=True)
     tokenizer.save(str(folder / TOKENIZER_FILE))
     (folder / TEMPLATE_FILE).write_bytes(msgspec.json.encode(TEMPLATE))
+    (folder / "base.json").write_bytes(msgspec.json.encode(base_record(name)))
+
+
+def base_record(name: str) -> Base:
+    return Base(
+        name=name,
+        digest="b" * 64,
+        architecture="llama",
+        parameters=1,
+        context_length=2048,
+        licence="apache-2.0",
+        weights=BaseFile(name="weights.gguf", sha256="e" * 64, size=1, source="test"),
+        template_digest=TEMPLATE.digest,
+    )
+
+
+def make_adapter(workspace: Workspace, digest: str, base: str = "tiny", template: str = TEMPLATE.digest) -> None:
+    """An adapter's manifest, as tuning leaves it; `base` and `template` may be made to differ."""
+    manifest = AdapterManifest(
+        digest=digest,
+        task="triage",
+        base="tiny",
+        base_digest=base_record(base).digest if base == "tiny" else "f" * 64,
+        dataset="d" * 64,
+        recipe={},
+        render={},
+        render_digest="r",
+        seed=0,
+        versions={},
+        template_digest=template,
+        weights_sha256="w",
+        losses=(),
+        best_step=1,
+        seconds=1.0,
+        tokens_per_second=1.0,
+        peak_memory_bytes=1,
+    )
+    write_record(workspace.adapters / digest / "manifest.json", manifest)
 
 
 class TalkingEngine:
-    """An engine whose child answers a fixed text, over real HTTP; `crash` closes its port as a dead child would."""
+    """An engine that answers a fixed text, slowly or brokenly where a test says so."""
 
     def __init__(self, base: str, adapters: tuple[str, ...], words: Sequence[str] = ("pay", "roll")) -> None:
         self.base, self.adapters, self.words = base, adapters, words
-        self.requests: list[dict[str, Any]] = []
+        self.requests: list[Completion] = []
         self.pause_s = 0.0
         self.break_after: int | None = None
         self.stopped = 0
-        self._server: ThreadingHTTPServer | None = None
+        self.cut = threading.Event()
 
     def start(self) -> None:
-        engine = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                engine.answer(self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        request = msgspec.json.decode(handler.rfile.read(int(handler.headers["content-length"])))
-        self.requests.append(request)
-        counts = {"prompt_tokens": len(request["prompt"]), "completion_tokens": len(self.words)}
-        handler.send_response(200 if handler.headers["authorization"] == "Bearer hush" else 401)
-        handler.end_headers()
-        if not request["stream"]:
-            threading.Event().wait(self.pause_s)
-            choice = {"text": "".join(self.words), "finish_reason": "stop"}
-            handler.wfile.write(msgspec.json.encode({"choices": [choice], "usage": counts}))
-            return
-        for at, word in enumerate(self.words):
-            if self.break_after == at:
-                return
-            threading.Event().wait(self.pause_s)
-            self._event(handler, {"choices": [{"text": word, "finish_reason": None}]})
-        self._event(handler, {"choices": [{"text": "", "finish_reason": "stop"}]})
-        self._event(handler, {"choices": [], "usage": counts})
-        handler.wfile.write(b"data: [DONE]\n\n")
-
-    def _event(self, handler: BaseHTTPRequestHandler, value: object) -> None:
-        handler.wfile.write(b"data: " + msgspec.json.encode(value) + b"\n\n")
-
-    def crash(self) -> None:
-        assert self._server is not None
-        self._server.shutdown()
-        self._server.server_close()
+        pass
 
     def complete(self, request: Completion) -> Answer:
-        raise NotImplementedError(request)
+        *_, last = self.stream(request)
+        assert last.answer is not None
+        return last.answer
+
+    def stream(self, request: Completion) -> Iterator[Piece]:
+        self.requests.append(request)
+        try:
+            for at, word in enumerate(self.words):
+                if self.break_after == at:
+                    raise EngineError("the child broke off")
+                time.sleep(self.pause_s)
+                yield Piece(text=word)
+            yield Piece(text="", answer=self._answer(request))
+        except GeneratorExit:
+            self.cut.set()
+            raise
+
+    def _answer(self, request: Completion) -> Answer:
+        return Answer(
+            text="".join(self.words),
+            input_tokens=len(request.prompt),
+            output_tokens=len(self.words),
+            cached_tokens=0,
+            finish_reason="stop",
+            latency_ms=1.0,
+            adapter=request.adapter,
+        )
 
     def tokenize(self, text: str) -> Sequence[int]:
         return list(text.encode())
 
-    def address(self) -> Address:
-        assert self._server is not None
-        return Address(url=f"http://127.0.0.1:{self._server.server_port}/v1", secret="hush")
-
     def stop(self) -> None:
         self.stopped += 1
-        self.crash()
-
-
-def body_of(completion: Completion, stream: bool, adapters: tuple[str, ...]) -> dict[str, Any]:
-    constraint = completion.sampling.constraint
-    return {
-        "prompt": completion.prompt,
-        "stream": stream,
-        "max_tokens": completion.sampling.max_tokens,
-        "labels": constraint.labels if isinstance(constraint, Labels) else None,
-        "adapter": adapters.index(completion.adapter) if completion.adapter else None,
-    }
 
 
 class FirstWord:
@@ -134,7 +144,7 @@ class House:
         self.store: Store = connect(workspace.database_url)
         self.engines: list[TalkingEngine] = []
         self.settings = Settings(port=free_port())
-        self.backends = Backends(engine_for=self._engine, body_of=body_of, load_classifier=lambda _: FirstWord())
+        self.backends = Backends(engine_for=self._engine, load_classifier=lambda _: FirstWord())
 
     @property
     def url(self) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 import openai
 import pytest
-from gateway_house import TEMPLATE, FirstWord, House
+from gateway_house import TEMPLATE, FirstWord, House, make_adapter
 
+from freehold.engines.engine import Labels
 from freehold.gateway.roster import needs_of
 from freehold.render import Prompt, Renderer
 from freehold.store.deployments import AdapterTarget, BaseTarget, ClassifierTarget, Deployment, deploy
@@ -34,9 +35,9 @@ def test_the_child_sees_what_the_renderer_makes(gateway: House, client: openai.O
     sent = gateway.engines[0].requests[0]
     renderer = Renderer(gateway.workspace.models / "tiny")
     text = "<|system|>Sort it.<|end|><|user|>my pay is short<|end|><|assistant|>"
-    assert tuple(sent["prompt"]) == renderer.encode(text)
-    assert sent["labels"] == ["payroll", "safety"]
-    assert sent["max_tokens"] == 16
+    assert sent.prompt == renderer.encode(text)
+    assert sent.sampling.constraint == Labels(labels=("payroll", "safety"))
+    assert sent.sampling.max_tokens == 16
 
 
 def test_streaming(client: openai.OpenAI) -> None:
@@ -85,13 +86,6 @@ def test_a_broken_stream_never_looks_finished(gateway: House, client: openai.Ope
     assert not any(piece.choices[0].finish_reason for piece in seen)
 
 
-def test_a_dead_child_is_started_again(gateway: House, client: openai.OpenAI) -> None:
-    gateway.engines[0].crash()
-    with pytest.raises(openai.InternalServerError, match="started again"):
-        client.chat.completions.create(model="triage", messages=ASK)
-    assert _eventually(lambda: client.chat.completions.create(model="triage", messages=ASK)) == "payroll"
-
-
 def test_a_new_deployment_is_followed_without_a_restart(gateway: House, client: openai.OpenAI) -> None:
     deploy(gateway.store, Deployment(name="later", target=BaseTarget(base="tiny")), "a new day")
     assert _eventually(lambda: client.chat.completions.create(model="later", messages=ASK)) == "payroll"
@@ -106,6 +100,36 @@ def test_a_deployment_that_cannot_be_served_says_why(gateway: House, client: ope
     assert client.chat.completions.create(model="triage", messages=ASK).choices[0].message.content == "payroll"
 
 
+@pytest.mark.parametrize(
+    ("digest", "base", "template", "words"),
+    [
+        ("a" * 64, "other", TEMPLATE.digest, "tuned on another tiny"),
+        ("c" * 64, "tiny", "0" * 64, "another chat template"),
+    ],
+)
+def test_an_adapter_of_another_base_or_template_is_refused(
+    house: House, digest: str, base: str, template: str, words: str
+) -> None:
+    make_adapter(house.workspace, digest, base, template)
+    target = AdapterTarget(base="tiny", adapter=digest, prompt=Prompt(system="Sort it."))
+    deploy(house.store, Deployment(name="tuned", target=target), "test")
+    with house.open(), pytest.raises(openai.BadRequestError, match=words):
+        openai.OpenAI(base_url=f"{house.url}/v1", api_key="any").chat.completions.create(model="tuned", messages=ASK)
+
+
+def test_an_adapter_answers_under_its_own_name(house: House) -> None:
+    make_adapter(house.workspace, "a" * 64)
+    target = AdapterTarget(base="tiny", adapter="a" * 64, prompt=Prompt(system="Sort it."))
+    deploy(house.store, Deployment(name="tuned", target=target), "test")
+    with house.open():
+        reply = openai.OpenAI(base_url=f"{house.url}/v1", api_key="any").chat.completions.create(
+            model="tuned", messages=ASK
+        )
+    assert house.engines[0].adapters == ("a" * 64,)
+    assert house.engines[0].requests[0].adapter == "a" * 64
+    assert reply.system_fingerprint == f"fh-{'a' * 12}"
+
+
 def test_children_hold_every_adapter_of_their_base() -> None:
     prompt = Prompt(system="s")
     targets = [
@@ -116,7 +140,6 @@ def test_children_hold_every_adapter_of_their_base() -> None:
     ]
     deployments = [Deployment(name=str(at), target=target) for at, target in enumerate(targets)]
     assert needs_of(deployments) == {"one": ("a", "b"), "two": ()}
-    assert TEMPLATE.digest
 
 
 def _eventually(ask: Callable[[], Any], seconds: float = 10) -> str | None:

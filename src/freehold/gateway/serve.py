@@ -13,10 +13,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
-import aiohttp
 import uvloop
 from granian.constants import Interfaces
 from granian.server.embed import Server
@@ -24,8 +21,8 @@ from starlette.types import ASGIApp
 
 from freehold.errors import RefusedError, ResourceError
 from freehold.gateway.app import build
-from freehold.gateway.children import BodyOf, Children, EngineFor
-from freehold.gateway.classify import Predictor
+from freehold.gateway.backends import Backends
+from freehold.gateway.children import Children
 from freehold.gateway.roster import Roster
 from freehold.records import Record
 from freehold.store.database import connect
@@ -51,15 +48,6 @@ class Settings(Record, frozen=True, kw_only=True):
         return f"http://{host}:{self.port}"
 
 
-@dataclass(frozen=True)
-class Backends:
-    """What answers: how an engine is made, how it is spoken to, and how a classifier is read from its folder."""
-
-    engine_for: EngineFor
-    body_of: BodyOf
-    load_classifier: Callable[[Path], Predictor]
-
-
 def serve(workspace: Workspace, settings: Settings, backends: Backends, ready: Callable[[list[str]], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; `ready` is told the served names once the port answers. Raises `ResourceError`."""
     check_address(settings)
@@ -82,13 +70,12 @@ async def _until_signalled(
 async def serving(workspace: Workspace, settings: Settings, backends: Backends) -> AsyncIterator[Roster]:
     """Serve while the block runs; at its end no connection is taken, answers under way go out, children stop."""
     store = connect(workspace.database_url)
-    children = Children(backends.engine_for, backends.body_of)
+    children = Children(backends.engine_for)
     try:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-            roster = Roster(workspace, store, http, children, backends.load_classifier)
-            await roster.refresh()
-            async with _listening(build(roster, settings.max_body), settings), _background(roster.follow()):
-                yield roster
+        roster = Roster(workspace, store, children, backends.load_classifier)
+        await roster.refresh()
+        async with _listening(build(roster, settings.max_body), settings), _background(roster.follow()):
+            yield roster
     finally:
         await children.stop()
         store.dispose()
