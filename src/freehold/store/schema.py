@@ -56,3 +56,77 @@ deployments = Table(
     Column("created_at", BigInteger, nullable=False),
     Index("deployments_by_name", "name", "id"),
 )
+
+# What the gateway passed on or answered: one row a request, redacted before it is written.
+exchanges = Table(
+    "exchanges",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("endpoint", String(32), nullable=False),
+    Column("model", String(256), nullable=False),
+    Column("answered_by", String(512), nullable=False),
+    Column("key", String(32)),
+    Column("session", String(256)),
+    Column("subject", String(256)),
+    Column("tags", Text, nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("finished", Boolean, nullable=False),
+    Column("request", Text),
+    Column("answer", Text),
+    Column("redactions", Integer, nullable=False),
+    Column("latency_ms", Float, nullable=False),
+    Column("first_byte_ms", Float),
+    Column("shadow_of", String(32)),
+    Index("exchanges_by_model", "model", "at"),
+    Index("exchanges_by_time", "at"),
+)
+
+# One append-only row an attempt at an upstream or an owned model: a retry is billed twice, so it is two rows.
+usage = Table(
+    "usage",
+    metadata,
+    Column("exchange", String(32), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("key", String(32)),
+    Column("model", String(256), nullable=False),
+    Column("target", String(512), nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("outcome", String(32), nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("reasoning_tokens", Integer, nullable=False),
+    Column("cost", BigInteger),
+    Column("currency", String(3)),
+    Column("estimated", Boolean, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Index("usage_by_time", "at"),
+    Index("usage_by_key", "key", "at"),
+)
+
+# What people said of an answer: accepted, rejected, or corrected with a better one.
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("exchange", String(32), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("correction", Text),
+    Column("at", BigInteger, nullable=False),
+    Index("feedback_by_exchange", "exchange", "id"),
+)
+
+# Freehold's own keys, by the SHA-256 of the secret; `config` holds what a key may do.
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("config", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+)

@@ -1,0 +1,93 @@
+"""Carrying exchanges from the journal into the store: while the gateway runs, and after it was killed.
+
+Reading a segment again is harmless, because the store leaves alone what it has. A segment is deleted only when all of
+it is in the store and nobody writes it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from freehold.gateway import journal
+from freehold.store.database import Store
+from freehold.store.exchanges import Entry, record
+
+log = logging.getLogger(__name__)
+
+_EVERY_S = 0.2
+_BATCH = 500
+_RETRY_S = 1.0
+_ENTRY = msgspec.msgpack.Decoder(Entry)
+
+
+class Keeper:
+    """A thread that follows the journal. `failing` tells whether the store takes nothing at present."""
+
+    def __init__(self, folder: Path, store: Store, open_segment: Callable[[], Path]) -> None:
+        self._folder = folder
+        self._store = store
+        self._open_segment = open_segment
+        self._offsets: dict[Path, int] = {}
+        self._stop = threading.Event()
+        self.failing = False
+        self._thread = threading.Thread(target=self._follow, name="keeper", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Carry over what is there, and end."""
+        self._stop.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(_RETRY_S if self.failing else _EVERY_S):
+            self._carry()
+        self._carry()
+
+    def _carry(self) -> None:
+        try:
+            current = self._open_segment()
+            for path in journal.segments(self._folder):
+                self._offsets[path] = carry(path, self._store, self._offsets.get(path, 0))
+                if path != current and not journal.is_written(path):
+                    path.unlink()
+                    del self._offsets[path]
+            self.failing = False
+        except Exception as error:  # whatever the store's driver raises: the journal holds everything until it is back
+            if not self.failing:
+                log.error("the store takes nothing (%s); exchanges are safe in the journal until it does", error)
+            self.failing = True
+
+
+def carry(path: Path, store: Store, offset: int = 0) -> int:
+    """Put a segment's entries from an offset on into the store; returns the offset behind the last one."""
+    batch: list[Entry] = []
+    reached = offset
+    for content, behind in journal.frames(path, offset):
+        batch.append(_ENTRY.decode(content))
+        if len(batch) >= _BATCH:
+            record(store, batch)
+            batch, reached = [], behind
+        last = behind
+    if batch:
+        record(store, batch)
+        reached = last
+    return reached
+
+
+def recover(folder: Path, store: Store) -> None:
+    """Bring the store up to date with the journal; segments of processes that are gone are then deleted."""
+    for path in journal.segments(folder):
+        try:
+            carry(path, store)
+            if not journal.is_written(path):
+                path.unlink()
+        except FileNotFoundError:
+            continue  # the running gateway's keeper was quicker
+
+
+def encode(entry: Entry) -> bytes:
+    """An entry as the journal holds it."""
+    return msgspec.msgpack.encode(entry)

@@ -1,0 +1,180 @@
+"""What was asked and answered, and what each attempt cost: append-only, one row an exchange, one row an attempt.
+
+A row that is there already is left alone, so the same journal can be read back any number of times.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Table, func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from freehold.errors import NotFoundError, UserError
+from freehold.store.database import Store
+from freehold.store.schema import exchanges, feedback, usage
+
+VERDICTS = ("accepted", "rejected", "corrected")
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """One request and its answer. `request` and `answer` are JSON texts, redacted; None where the caller opted out.
+
+    `answered_by` names the deployment, or the upstream's address. `finished` is False where the answer broke off.
+    `at` is UTC in microseconds since 1970. `shadow_of` names the exchange that this one was asked beside.
+    """
+
+    id: str
+    at: int
+    endpoint: str
+    model: str
+    answered_by: str
+    key: str | None = None
+    session: str | None = None
+    subject: str | None = None
+    tags: str = "{}"
+    stream: bool = False
+    status: int = 200
+    finished: bool = True
+    request: str | None = None
+    answer: str | None = None
+    redactions: int = 0
+    latency_ms: float = 0.0
+    first_byte_ms: float | None = None
+    shadow_of: str | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt at a target. `cost` is in pico-units (10⁻¹²) of `currency`; None where no price is known.
+
+    `estimated` marks counts that the target did not report. `seconds` is the target's own time.
+    """
+
+    exchange: str
+    attempt: int
+    at: int
+    model: str
+    target: str
+    key: str | None = None
+    tags: str = "{}"
+    outcome: str = "ok"
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: int | None = None
+    currency: str | None = None
+    estimated: bool = False
+    seconds: float = 0.0
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What one request leaves: its exchange, and its attempts."""
+
+    exchange: Exchange
+    attempts: tuple[Attempt, ...]
+
+
+class Feedback(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody said of an answer; `correction` is the answer that would have been right."""
+
+    exchange: str
+    verdict: str
+    correction: str | None = None
+
+
+def record(store: Store, entries: Sequence[Entry]) -> None:
+    """Keep these, in one transaction."""
+    if not entries:
+        return
+    attempts = [attempt for entry in entries for attempt in entry.attempts]
+    with store.begin() as connection:
+        connection.execute(_insert_new(store, exchanges), [_row(entry.exchange) for entry in entries])
+        if attempts:
+            connection.execute(_insert_new(store, usage), [_row(attempt) for attempt in attempts])
+
+
+def listed(store: Store, limit: int, model: str | None = None) -> list[Exchange]:
+    """The newest exchanges, newest first."""
+    query = select(exchanges).order_by(exchanges.c.at.desc(), exchanges.c.id.desc()).limit(limit)
+    if model is not None:
+        query = query.where(exchanges.c.model == model)
+    with store.connect() as connection:
+        return [Exchange(**row) for row in connection.execute(query).mappings()]
+
+
+def count(store: Store, model: str | None = None) -> int:
+    """How many exchanges there are."""
+    query = select(func.count()).select_from(exchanges)
+    if model is not None:
+        query = query.where(exchanges.c.model == model)
+    with store.connect() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def found(store: Store, exchange: str) -> tuple[Exchange, list[Attempt], list[Feedback]]:
+    """One exchange with its attempts and what was said of it; raises `NotFoundError`."""
+    with store.connect() as connection:
+        row = connection.execute(select(exchanges).where(exchanges.c.id == exchange)).mappings().first()
+        if row is None:
+            raise NotFoundError(f"there is no exchange {exchange}; `freehold exchanges` lists them")
+        attempts = connection.execute(select(usage).where(usage.c.exchange == exchange).order_by(usage.c.attempt))
+        said = connection.execute(_said().where(feedback.c.exchange == exchange).order_by(feedback.c.id))
+        return (
+            Exchange(**row),
+            [Attempt(**each) for each in attempts.mappings()],
+            [Feedback(**f) for f in said.mappings()],
+        )
+
+
+def captured(store: Store, model: str) -> Iterator[tuple[Exchange, Feedback | None]]:
+    """Every finished exchange of a model that was answered well, oldest first, with the last word said of it."""
+    last = select(func.max(feedback.c.id)).group_by(feedback.c.exchange)
+    newest = _said().where(feedback.c.id.in_(last)).subquery()
+    query = (
+        select(exchanges, newest.c.verdict, newest.c.correction)
+        .outerjoin(newest, newest.c.exchange == exchanges.c.id)
+        .where(exchanges.c.model == model, exchanges.c.finished, exchanges.c.status == 200)
+        .where(exchanges.c.request.is_not(None), exchanges.c.shadow_of.is_(None))
+        .order_by(exchanges.c.at, exchanges.c.id)
+    )
+    with store.connect().execution_options(yield_per=1000) as connection:
+        for row in connection.execute(query).mappings():
+            fields = dict(row)
+            verdict, correction = fields.pop("verdict"), fields.pop("correction")
+            exchange = Exchange(**fields)
+            yield exchange, Feedback(exchange=exchange.id, verdict=verdict, correction=correction) if verdict else None
+
+
+def say(store: Store, said: Feedback) -> None:
+    """Keep a verdict; raises where it is none of `VERDICTS`, or the exchange is not there."""
+    if said.verdict not in VERDICTS:
+        raise UserError(f"verdict is {said.verdict!r}; it may be {', '.join(VERDICTS)}")
+    if (said.verdict == "corrected") != (said.correction is not None):
+        raise UserError("a correction comes with the verdict corrected, and only with it")
+    with store.begin() as connection:
+        known = connection.execute(select(exchanges.c.id).where(exchanges.c.id == said.exchange)).first()
+        if known is None:
+            raise NotFoundError(f"there is no exchange {said.exchange}; `freehold exchanges` lists them")
+        connection.execute(insert(feedback).values(**_row(said), at=time.time_ns() // 1000))
+
+
+def tags_of(text: str) -> dict[str, str]:
+    """Tags as they were sent."""
+    tags: dict[str, str] = json.loads(text)
+    return tags
+
+
+def _said() -> Any:  # noqa: ANN401 (SQLAlchemy's select of three columns)
+    return select(feedback.c.exchange, feedback.c.verdict, feedback.c.correction)
+
+
+def _row(record: msgspec.Struct) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__struct_fields__}
+
+
+def _insert_new(store: Store, table: Table) -> Any:  # noqa: ANN401 (either dialect's insert)
+    dialect = sqlite if store.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table).on_conflict_do_nothing()
