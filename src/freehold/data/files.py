@@ -20,7 +20,7 @@ _KINDS = ".csv, .tsv, .jsonl, .ndjson or .parquet"
 
 def read(path: Path) -> Iterator[tuple[int, Fields]]:
     """Rows of a file with their lines; raises `DataError` that names the file, the line and the mend."""
-    _present(path)
+    present(path)
     suffix = path.suffix.lower()
     if suffix in (".jsonl", ".ndjson"):
         return _jsonl(path)
@@ -33,7 +33,7 @@ def read(path: Path) -> Iterator[tuple[int, Fields]]:
 
 def sha256(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
-    _present(path)
+    present(path)
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -51,7 +51,8 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, _text(raw, path, number)
 
 
-def _present(path: Path) -> None:
+def present(path: Path) -> None:
+    """Raise `DataError` where a file is missing, empty or a folder."""
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name a {_KINDS} file in it")
     if not path.exists():

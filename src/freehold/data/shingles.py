@@ -48,10 +48,11 @@ def hashed(texts: Sequence[str]) -> "tuple[npt.NDArray[np.uint64], npt.NDArray[n
     starts = np.concatenate([[0], np.cumsum(counts + (WIDTH - 1))[:-1]]) if len(padded) else np.zeros(0, dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
-    return _mixed(grams[np.repeat(starts, counts) + within]), offsets.astype(np.uint64)
+    return mixed(grams[np.repeat(starts, counts) + within]), offsets.astype(np.uint64)
 
 
-def _mixed(values: "npt.NDArray[np.uint64]") -> "npt.NDArray[np.uint64]":
+def mixed(values: "npt.NDArray[np.uint64]") -> "npt.NDArray[np.uint64]":
+    """The finaliser of SplitMix64, element by element."""
     import numpy as np
 
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
