@@ -217,7 +217,7 @@ def load(path: Path) -> TaskFile:
         raise TaskFileError(f"{where}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}") from None
     if not isinstance(content, dict):
         raise TaskFileError(f"{path}: a task file is a list of `field: value` lines; `freehold init` writes one")
-    lines = dict(_lines(node, path))
+    lines = dict(field_lines(node, path))
     try:
         return TaskFile(Task.model_validate(content), path, lines)
     except ValidationError as error:
@@ -257,7 +257,8 @@ def _read(path: Path) -> str:
         raise TaskFileError(f"{path}: is not UTF-8 text; a task file is YAML in UTF-8") from None
 
 
-def _lines(node: yaml.Node | None, path: Path, prefix: str = "") -> Iterator[tuple[str, int]]:
+def field_lines(node: yaml.Node | None, path: Path, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """Every field of a YAML file and the line it stands in; raises `TaskFileError` on one that stands twice."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -265,11 +266,11 @@ def _lines(node: yaml.Node | None, path: Path, prefix: str = "") -> Iterator[tup
                 raise TaskFileError(f"{path}:{key.start_mark.line + 1}: {prefix}{key.value} stands twice; keep one")
             seen.add(key.value)
             yield prefix + str(key.value), key.start_mark.line + 1
-            yield from _lines(value, path, f"{prefix}{key.value}.")
+            yield from field_lines(value, path, f"{prefix}{key.value}.")
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield f"{prefix}{index}", value.start_mark.line + 1
-            yield from _lines(value, path, f"{prefix}{index}.")
+            yield from field_lines(value, path, f"{prefix}{index}.")
 
 
 _TAGS = {"label", "json", "text", "lora", "none", "CandidateFilter", "tuple[str, ...]", "constrained-str"}
