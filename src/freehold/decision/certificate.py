@@ -67,6 +67,17 @@ def decide(
     return _sealed(case, finding, earlier)
 
 
+def settled(report: Report, plan: Plan, earlier: Sequence[Decision]) -> Decision | None:
+    """The decision that was already made on this report under this plan: the same evidence is decided on once."""
+    same = [each for each in earlier if each.evidence.get("report") == report.digest and each.plan == plan]
+    return same[-1] if same else None
+
+
+def intact(decision: Decision) -> bool:
+    """Whether a decision is what its digest says."""
+    return decision.digest == _digest(decision)
+
+
 def headline(decision: Decision) -> str:
     """The decision in one line, for a terminal."""
     openings = {
@@ -245,7 +256,11 @@ def _sealed(case: Case, finding: Finding, earlier: Sequence[Decision]) -> Decisi
         times_cheaper=_cheaper(case, finding),
         succeeds=earlier[-1].digest if earlier else None,
     )
-    return replace(decision, digest=digest({k: v for k, v in asdict(decision).items() if k not in _BESIDE}))
+    return replace(decision, digest=_digest(decision))
+
+
+def _digest(decision: Decision) -> str:
+    return digest({name: value for name, value in asdict(decision).items() if name not in _BESIDE})
 
 
 def _remarks(case: Case, earlier: Sequence[Decision]) -> tuple[str, ...]:
