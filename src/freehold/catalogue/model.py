@@ -18,7 +18,7 @@ V = TypeVar("V")
 
 
 class Fact(Record, Generic[V], frozen=True, kw_only=True):
-    """A value, where it was read, and whether that was a primary source (the model's own files, licence or paper)."""
+    """A value and where it was read. `verified` is False where its reader flagged it as not yet checked."""
 
     value: V
     source: str
