@@ -20,6 +20,7 @@ COMMANDS: dict[str, Command] = {
     "ask": Command("freehold.cli.gateway:ask", "Ask a deployed model once, from the terminal."),
     "spec": Command("freehold.cli.task:spec", "Check a task file, or print its JSON Schema."),
     "data": Command("freehold.cli.data:app", "What is in the data, and whether it can be trusted."),
+    "openness": Command("freehold.cli.openness:app", "How open models are, dimension by dimension, with evidence."),
     "rights": Command(
         "freehold.cli.rights:rights", "Say whether a model may be used so, with the clause that decides."
     ),
