@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from msgspec.structs import asdict
 
+from freehold.cli import costs
 from freehold.cli.output import as_json, say, table
 from freehold.decision import certificate
 from freehold.errors import NotFoundError
@@ -77,3 +78,9 @@ def _log_row(at: int, each: Decision) -> list[object]:
 
 def _time(microseconds: int) -> str:
     return datetime.fromtimestamp(microseconds / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+app.command("sheet")(costs.sheet)
+app.command("cost")(costs.cost)
+app.command("break-even")(costs.break_even_command)
+app.command("what-if")(costs.what_if)
