@@ -9,7 +9,6 @@ from freehold.store.documents import Documents
 from freehold.store.workspace import Workspace, read_record, write_record
 
 _KIND = "decision"
-_SHORT = 12
 
 
 def keep(workspace: Workspace, store: Store, decision: Decision) -> Path:
@@ -46,4 +45,4 @@ def here(workspace: Workspace, task: str | None = None) -> list[tuple[int, Decis
 
 def path_of(workspace: Workspace, digest: str, ending: str) -> Path:
     """Where a decision's record (`json`) or page (`html`) lies."""
-    return workspace.root / "decisions" / f"decision-{digest[:_SHORT]}.{ending}"
+    return workspace.root / "decisions" / f"{digest}.{ending}"
