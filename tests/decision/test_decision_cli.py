@@ -82,3 +82,103 @@ def test_the_same_evidence_is_decided_on_once(two: list[Decision], material: Mak
     made = material(SCORES)
     assert certificate.settled(made.report, made.plan, two) == two[1]
     assert certificate.settled(made.report, replace(made.plan, margin=0.2), two) is None
+
+
+SHEET = """\
+currency: USD
+traffic: {jobs: [8000, 12000]}
+start: 2026-12-01
+options:
+  incumbent: {prices: [{form: request, price: 0.02, source: <vendor>}], accepted: 0.9}
+  tuned: {prices: [{form: period, price: 40}, {form: fee, what: labelling, price: 300}], accepted: 0.9}
+"""
+
+
+def test_the_certificate_is_one_self_contained_page(two: list[Decision], freehold: Make, tmp_path: Path) -> None:
+    (tmp_path / "costs.yaml").write_text(SHEET)
+    assert freehold("decision", "page", "--costs", "costs.yaml", "--to", "page.html") == 0
+    html = (tmp_path / "page.html").read_text()
+    assert "switch to classifier: it is within 10 points of tuned" in html
+    assert two[1].digest in html and two[1].evidence["report"] in html
+    assert "When owning <bdi>tuned</bdi> pays" in html
+    assert html.count("<svg") == 3
+    assert "src=" not in html and "href=" not in html and "<script" not in html
+
+
+def test_a_page_without_costs_says_that_they_are_unknown(two: list[Decision], freehold: Make, tmp_path: Path) -> None:
+    assert freehold("decision", "page", "--to", "page.html") == 0
+    assert "Unknown: no cost sheet was given" in (tmp_path / "page.html").read_text()
+
+
+def test_names_are_escaped_on_the_page(material: Make) -> None:
+    from freehold.decision.page import page
+
+    decision = material(SCORES).decide()
+    html = page(replace(decision, task="<b>&", candidate="<i>", reasons=("<u>",)))
+    assert "<b>" not in html and "<i>" not in html and "<u>" not in html
+
+
+def test_costs_on_the_command_line(freehold: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert freehold("decision", "sheet") == 0
+    assert freehold("decision", "cost") == 0
+    assert "tokens a request are unknown" in capsys.readouterr().out
+    assert freehold("decision", "sheet") == 2
+    (tmp_path / "costs.yaml").write_text(SHEET)
+    assert freehold("decision", "cost", "--json") == 0
+    found = {each["option"]: each for each in json.loads(capsys.readouterr().out)}
+    assert found["incumbent"]["per_accepted"]["value"] == "0.022222222"
+    assert found["incumbent"]["lines"] == [
+        {
+            "item": "requests",
+            "amount": {"low": "160", "value": "200", "high": "240"},
+            "once": False,
+            "source": "<vendor>",
+        }
+    ]
+
+
+def test_break_even_and_what_if_on_the_command_line(
+    freehold: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "costs.yaml").write_text(SHEET)
+    assert freehold("decision", "break-even", "--svg", "picture.html", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["months"] == {"best": "1.5", "expected": "1.875", "worst": "2.5"}
+    assert found["dates"]["expected"] == "2027-02-01"
+    assert (tmp_path / "picture.html").read_text().count("<svg") == 2
+    assert freehold("decision", "what-if", "price=0.5", "traffic=2", "--json") == 0
+    both = json.loads(capsys.readouterr().out)
+    assert [both[when][0]["monthly"]["value"] for when in ("before", "after")] == ["200", "200"]
+    for change in ("price=-1", "price=", "prize=2", "machine=moon", "bigger=nan"):
+        assert freehold("decision", "what-if", change) == 2
+        assert change.partition("=")[2] in capsys.readouterr().err
+
+
+def test_watch_decides_once_and_for_all(freehold: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ['{"candidate": 1, "against": 1}'] * 200
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    assert freehold("decision", "watch", "pairs.jsonl", "--margin", "0.1", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["verdict"] == "switch"
+    assert found["decided_at"] < 100
+
+
+def test_rollback_explains_and_changes_nothing(
+    freehold: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "seen.jsonl").write_text('{"id": "a", "latency_ms": 5, "failed": true}\n' * 40)
+    assert freehold("decision", "rollback", "seen.jsonl") == 0
+    assert "canary     would go back\n             errors: more than 2 % of 40 requests fail" in capsys.readouterr().out
+    assert not (tmp_path / ".freehold").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [("{", "pairs.jsonl:1:"), ('{"candidate": 2, "against": 0}', "a score lies between 0 and 1"), ("", "is empty")],
+)
+def test_a_wrong_line_is_told_with_its_number(
+    line: str, sentence: str, freehold: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pairs.jsonl").write_text(line + "\n")
+    assert freehold("decision", "watch", "pairs.jsonl") == 2
+    assert sentence in capsys.readouterr().err

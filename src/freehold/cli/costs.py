@@ -1,6 +1,6 @@
 """`freehold decision sheet`, `cost`, `break-even` and `what-if`: what it costs either way, from a cost sheet."""
 
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
 from functools import reduce
@@ -15,9 +15,10 @@ from freehold.decision import cost_sheet, measured, scenarios
 from freehold.decision.break_even import BreakEven, Span, break_even
 from freehold.decision.cost_sheet import Sheet
 from freehold.decision.costs import Cost, costs
+from freehold.decision.page import money, span, thousand
 from freehold.decision.pictures import break_even_curve, tornado
 from freehold.decision.ranges import Range
-from freehold.errors import NotFoundError, UserError
+from freehold.errors import NotFoundError, UndeterminedError, UserError
 from freehold.evaluation import report as reports
 from freehold.store.workspace import Workspace, write_atomically
 
@@ -79,11 +80,10 @@ def print_costs(found: list[Cost]) -> None:
     """One row an option."""
     currency = found[0].currency
     headers = ["option", f"{currency} per 1,000 accepted", "a month", "once", "per active user"]
-    thousand = Decimal(1000)
     rows = [
         [
             each.option,
-            money(each.per_accepted.scaled(thousand)) if each.per_accepted else "unknown",
+            thousand(each.per_accepted),
             money(each.monthly),
             money(each.once),
             money(each.per_active_user) if each.per_active_user else "–",
@@ -165,6 +165,16 @@ def _factor(change: str, value: str) -> Decimal:
     return factor
 
 
+def reckoned(path: Path) -> tuple[list[Cost], list[BreakEven]]:
+    """Costs of every option of a sheet, and break-even of those where it can be known."""
+    made = load(path)
+    pays = []
+    for name in owned(made, None):
+        with suppress(UndeterminedError):
+            pays.append(break_even(made, name))
+    return costs(made), pays
+
+
 def load(path: Path) -> Sheet:
     """A sheet with its gaps filled from the newest report, where there is one."""
     try:
@@ -192,8 +202,8 @@ def owned(made: Sheet, option: str | None) -> list[str]:
 def print_break_even(found: BreakEven) -> None:
     """One idea a line."""
     say(f"  {found.owned} against {found.rented}, for equally many accepted answers")
-    say(f"    volume     {_span(found.volume, 'jobs a month', lambda value: f'{value:,.0f}')}")
-    say(f"    pays back  {_span(found.months, 'months', lambda value: f'{value:,.1f}')}")
+    say(f"    volume     {span(found.volume, lambda value: f'{value:,.0f}')} jobs a month")
+    say(f"    pays back  {span(found.months, lambda value: f'{value:,.1f}')} months")
     if any(found.dates):
         best, expected, worst = (each.isoformat() if each else "never" for each in found.dates)
         say(f"    date       {expected} [{best}, {worst}]")
@@ -248,22 +258,6 @@ def _plain(value: Decimal | None) -> str | None:
     return None if value is None or value.is_infinite() else f"{round(value, 9).normalize():f}"
 
 
-def money(amount: Range | None) -> str:
-    """`12.30 [10.10, 15.00]`; small amounts keep three figures."""
-    if amount is None:
-        return "unknown"
-    low, value, high = (_amount(each) for each in amount)
-    return value if low == high else f"{value} [{low}, {high}]"
-
-
-def _amount(value: Decimal) -> str:
-    if value.is_infinite():
-        return "unbounded"
-    if value == 0 or abs(value) >= 1:
-        return f"{value:,.2f}"
-    return f"{float(value):.3g}"
-
-
 def _range_json(amount: Range | None) -> dict[str, str | None] | None:
     if amount is None:
         return None
@@ -278,10 +272,3 @@ def _print_lines(each: Cost) -> None:
         ["  item", "amount", "source"],
         [[f"  {line.item}", money(line.amount) + (" once" if line.once else ""), line.source] for line in each.lines],
     )
-
-
-def _span(span: Span, unit: str, spell: Callable[[Decimal], str]) -> str:
-    best, expected, worst = (
-        "never" if each is None else spell(each) for each in (span.best, span.expected, span.worst)
-    )
-    return f"{expected} [{best}, {worst}] {unit}"

@@ -1,18 +1,20 @@
 """`freehold decision`: the newest decision, what came before it, and what it costs."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from msgspec.structs import asdict
 
-from freehold.cli import costs
+from freehold.cli import canary, costs
 from freehold.cli.output import as_json, say, table
 from freehold.decision import certificate
+from freehold.decision import page as certificate_page
 from freehold.errors import NotFoundError
 from freehold.records import Decision
 from freehold.store import decisions
-from freehold.store.workspace import Workspace
+from freehold.store.workspace import Workspace, write_atomically
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
 
@@ -45,6 +47,21 @@ def log(json: JsonOption = False, task: TaskOption = None) -> None:
         ["decided (UTC)", "task", "verdict", "candidate", "against", "margin", "difference", "decision"],
         [_log_row(at, each) for at, each in made],
     )
+
+
+@app.command()
+def page(
+    costs_from: Annotated[Path | None, typer.Option("--costs", help="A cost sheet, for costs and break-even.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Where to write it; left out: beside the decision.")] = None,
+    task: TaskOption = None,
+) -> None:
+    """Write the newest decision as one HTML page to read, print and sign."""
+    workspace = Workspace.here()
+    found = newest(workspace, task)
+    reckoned, pays = costs.reckoned(costs_from) if costs_from else ([], [])
+    path = to or decisions.path_of(workspace, found.digest, "html")
+    write_atomically(path, certificate_page.page(found, reckoned, pays).encode())
+    say(f"wrote {path}")
 
 
 def newest(workspace: Workspace, task: str | None = None) -> Decision:
@@ -84,3 +101,5 @@ app.command("sheet")(costs.sheet)
 app.command("cost")(costs.cost)
 app.command("break-even")(costs.break_even_command)
 app.command("what-if")(costs.what_if)
+app.command("watch")(canary.watch)
+app.command("rollback")(canary.rollback)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from freehold.records import Plan, Verdict
 
-_STAKES = 40
+_PARTS = 40
 _LEAST_STAKE = 0.002
 _PRECISION = 1e-5
 
@@ -98,10 +98,10 @@ def _refuted_up_to(shares: Mapping[float, int], confidence: float) -> float:
 def _log_capital(shares: Mapping[float, int], mean: float) -> float:
     """Log of the mixture of capitals, each of which staked one part of what may be staked at most (1/mean)."""
     capitals = [
-        sum(count * math.log1p(stake * (share - mean) / mean) for share, count in shares.items()) for stake in _GRID
+        sum(count * math.log1p(stake * (share - mean) / mean) for share, count in shares.items()) for stake in STAKES
     ]
     largest = max(capitals)
     return largest + math.log(sum(math.exp(each - largest) for each in capitals) / len(capitals))
 
 
-_GRID = [_LEAST_STAKE * (0.95 / _LEAST_STAKE) ** (at / (_STAKES - 1)) for at in range(_STAKES)]
+STAKES = [_LEAST_STAKE * (0.95 / _LEAST_STAKE) ** (at / (_PARTS - 1)) for at in range(_PARTS)]
