@@ -99,9 +99,10 @@ def test_the_page_is_self_contained_and_escapes() -> None:
     of = openness.index(openness.FIRST)
     text = openness_page.page(of, openness.ranked()[:3], {})
     assert "OLMo 7B Instruct" in text and "<script" not in text and "src=" not in text
+    injected = Judgment(answer=Degree.OPEN, evidence="javascript:alert(1)")
     hostile = Project(
         name="x", project="<script>alert(1)</script>", organisation="", url="", declared_licence="", date="",
-        source="s", judgments={each.name: Judgment(answer=Degree.OPEN, evidence="javascript:alert(1)") for each in of.dimensions},
+        source="s", judgments={d.name: injected for d in of.dimensions},
     )  # fmt: skip
     row = openness.Ranked(rank=1, project=hostile, score=1, share=1, index=of.name)
     text = openness_page.page(of, [row], {})

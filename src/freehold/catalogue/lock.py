@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from freehold.catalogue.model import HubSource, WheelSource
+from freehold.catalogue.model import HubSource, LocalSource, WheelSource
 from freehold.errors import ModelFileError
 from freehold.records import Record
 from freehold.store.workspace import write_atomically
@@ -17,7 +17,7 @@ class LockedFile(Record, frozen=True, kw_only=True):
     name: str
     sha256: str
     size: int
-    source: WheelSource | HubSource
+    source: WheelSource | HubSource | LocalSource
 
 
 class Lock(Record, frozen=True, kw_only=True):

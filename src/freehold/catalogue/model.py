@@ -3,7 +3,7 @@
 A fact that nobody checked against a primary source is kept and shown as unverified; a fact without a source is refused.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -12,6 +12,7 @@ import msgspec
 
 from freehold.errors import NotFoundError, UserError, did_you_mean
 from freehold.records import Record
+from freehold.store.workspace import Workspace, read_record
 
 FOLDER = Path(__file__).parent / "models"
 V = TypeVar("V")
@@ -59,7 +60,17 @@ class HubSource(Record, frozen=True, kw_only=True, tag="hub", tag_field="kind"):
         return f"hub {self.repository}@{self.revision[:12]}"
 
 
-Source = WheelSource | HubSource
+class LocalSource(Record, frozen=True, kw_only=True, tag="local", tag_field="kind"):
+    """A file on this disk."""
+
+    path: str
+
+    @property
+    def name(self) -> str:
+        return f"file {self.path}"
+
+
+Source = WheelSource | HubSource | LocalSource
 
 
 class ModelFile(Record, frozen=True, kw_only=True):
@@ -112,18 +123,35 @@ def built_in() -> dict[str, Model]:
     return {model.name: model for model in models}
 
 
-def find(name: str) -> Model:
+def own_folder(workspace: Workspace) -> Path:
+    """Where a workspace keeps the models that its user added."""
+    return workspace.root / "catalogue"
+
+
+def known(workspace: Workspace | None = None) -> dict[str, Model]:
+    """Every model: those that ship, and those added to a workspace (left out: the current folder's)."""
+    folder = own_folder(workspace or Workspace.here())
+    own = (read_record(path, Model) for path in sorted(folder.glob("*.json")))
+    return {**built_in(), **{model.name: model for model in own}}
+
+
+def find(name: str, workspace: Workspace | None = None) -> Model:
     """One model; raises `NotFoundError` with near names, or with the members of an ambiguous family."""
-    models = built_in()
+    models = known(workspace)
     key = name.strip().lower()
     if key in models:
         return models[key]
-    family = [each for each in models if each.startswith(key)]
+    by_hub = {model.hub.lower(): model for model in models.values() if model.hub}
+    if key in by_hub:
+        return by_hub[key]
+    family = [models[each] for each in models if each.startswith(key)]
     if family:
-        raise NotFoundError(f"{name} is a family, not a model: say which of {_listed(family)}")
+        raise NotFoundError(f"{name} is a family, not a model: say which of {_told_apart(family)}")
     raise NotFoundError(f"{name}: no such model{did_you_mean(key, models)}; `freehold models` lists what is known")
 
 
-def _listed(names: Iterable[str]) -> str:
-    found = sorted(names)
-    return ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
+def _told_apart(family: Sequence[Model]) -> str:
+    """A family's members with what differs between them."""
+    licences = {model.licence.value for model in family}
+    said = [f"{model.name} ({model.licence.value})" if len(licences) > 1 else model.name for model in family]
+    return ", ".join(said[:12]) + (f" and {len(said) - 12} more" if len(said) > 12 else "")

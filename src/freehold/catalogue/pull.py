@@ -10,7 +10,7 @@ The folder appears whole or not at all. What a cut pull had fetched is kept besi
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -34,7 +34,7 @@ def pull(name: str, workspace: Workspace, progress: Progress) -> Base:
     Raises `NotFoundError` for an unknown name, `ModelFileError` for a file that is not the recorded one, `UserError`
     where no source answers, `ResourceError` on a full disk.
     """
-    found = model.find(name)
+    found = model.find(name, workspace)
     folder = workspace.models / found.name
     if (folder / BASE_FILE).exists():
         return verified(folder, progress)
@@ -49,7 +49,7 @@ def pull(name: str, workspace: Workspace, progress: Progress) -> Base:
 
 def again(name: str, workspace: Workspace, progress: Progress) -> Base:
     """Delete a base's folder and fetch it anew, such as after a file of it was changed."""
-    shutil.rmtree(workspace.models / model.find(name).name, ignore_errors=True)
+    shutil.rmtree(workspace.models / model.find(name, workspace).name, ignore_errors=True)
     return pull(name, workspace, progress)
 
 
@@ -173,16 +173,10 @@ def _from_safetensors(found: Model, folder: Path, weights: str) -> tuple[str, in
 
 def _sha256(path: Path, advance: Callable[[int], None]) -> str:
     sha256 = hashlib.sha256()
-    for block in _blocks(path):
+    for block in sources.read(path):
         sha256.update(block)
         advance(len(block))
     return sha256.hexdigest()
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as handle:
-        while block := handle.read(sources.BLOCK):
-            yield block
 
 
 def _pullable() -> str:

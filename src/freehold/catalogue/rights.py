@@ -5,14 +5,16 @@ and the teacher's terms on outputs. Unknown never counts as allowed.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from freehold.catalogue import licence, model
 from freehold.catalogue.licence import Grant, Licence, Rule
+from freehold.catalogue.model import Model
 from freehold.errors import NotFoundError, RefusedError, UndeterminedError, UserError, did_you_mean
 from freehold.records import Record
 from freehold.spec import Use
+from freehold.store.workspace import Workspace
 
 NOT_ADVICE = "not legal advice"
 _UNREAD = {"background", "secondary-low", "secondary-conflict", "secondary"}
@@ -100,13 +102,13 @@ class Behind(Record, frozen=True, kw_only=True):
     adapter: str | None = None
 
 
-def check(name: str, use: Use, behind: Behind | None = None) -> Verdict:
+def check(name: str, use: Use, behind: Behind | None = None, workspace: Workspace | None = None) -> Verdict:
     """The verdict on one use. `name` may carry the date a copy was obtained: `yi-34b@2024-01`.
 
     Raises `NotFoundError` for unknown names, `UserError` for a use that contradicts itself.
     """
     _consistent(use)
-    subjects = [*_chain(name), *_behind(behind or Behind())]
+    subjects = [*_chain(name, model.known(workspace)), *_behind(behind or Behind())]
     reasons = [reason for subject in subjects for reason in _reasons(subject, use)]
     reasons.sort(key=lambda reason: -_STRICTNESS.index(reason.answer))
     if behind and behind.teacher and behind.contract:
@@ -148,23 +150,23 @@ def _consistent(use: Use) -> None:
         raise UserError(f"use.territory: {use.territory} is not a country code; write two capitals, such as DE or EU")
 
 
-def _chain(name: str) -> Iterator[Subject]:
+def _chain(name: str, models: Mapping[str, Model]) -> Iterator[Subject]:
     """The model's own terms, and those of what it was made from."""
     plain, _, revision = name.strip().lower().partition("@")
-    subject, seen = _subject(plain, revision, "the model"), {plain}
-    yield subject
-    entry = model.built_in().get(plain)
+    yield _subject(plain, revision, "the model", models)
+    seen = {plain}
+    entry = models.get(plain)
     while entry and entry.base and entry.base.value not in seen:
         seen.add(entry.base.value)
         try:
-            yield _subject(entry.base.value, "", f"its base {entry.base.value}")
+            yield _subject(entry.base.value, "", f"its base {entry.base.value}", models)
         except NotFoundError:
             return  # the base's own terms are not in the catalogue; the model's licence is what its publisher states
-        entry = model.built_in().get(entry.base.value)
+        entry = models.get(entry.base.value)
 
 
-def _subject(name: str, revision: str, concerns: str) -> Subject:
-    grant, entry = licence.granted(name, revision), model.built_in().get(name)
+def _subject(name: str, revision: str, concerns: str, models: Mapping[str, Model]) -> Subject:
+    grant, entry = licence.granted(name, revision), models.get(name)
     multimodal = "vision" in name or name.startswith("llama-4") or _images(entry)
     if grant:
         text = licence.licences()[grant.licence]
@@ -179,7 +181,7 @@ def _subject(name: str, revision: str, concerns: str) -> Subject:
     )
 
 
-def _images(entry: model.Model | None) -> bool:
+def _images(entry: Model | None) -> bool:
     return entry is not None and entry.modality is not None and "image" in entry.modality.value
 
 

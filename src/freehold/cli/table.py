@@ -24,5 +24,10 @@ COMMANDS: dict[str, Command] = {
     "rights": Command(
         "freehold.cli.rights:rights", "Say whether a model may be used so, with the clause that decides."
     ),
+    "models": Command("freehold.cli.models:app", "The catalogue: models and their facts, each with its source."),
+    "show": Command("freehold.cli.models:show", "Show every fact of one model, with its source."),
+    "compare": Command("freehold.cli.models:compare", "Put models side by side."),
+    "lineage": Command("freehold.cli.lineage:lineage", "Draw where a model came from and what was made from it."),
+    "inspect": Command("freehold.cli.lineage:inspect", "Read what a model file says about itself."),
     "pull": Command("freehold.cli.catalogue:pull", "Fetch a base from a package wheel or the hub, checked by digest."),
 }
