@@ -1,4 +1,4 @@
-"""The page is self-contained, escapes what users wrote, shows every script, and its pictures lie where the numbers are."""
+"""The page is self-contained, escapes what users wrote, shows every script; its pictures lie where the numbers are."""
 
 import re
 from html.parser import HTMLParser

@@ -1,4 +1,4 @@
-"""What can be asked: an engine with a prompt, the plain classifier, or what the incumbent is on record to have said.
+"""What can be asked: an engine with a prompt, a plain classifier, a remote endpoint, or what the incumbent once said.
 
 Each says which ways it can be asked (`modes`: free, constrained or both) and how many requests it takes at once.
 """
@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from freehold.engines.chat import Chat, ChatEndpoint
 from freehold.engines.engine import Answer, Completion, Constraint, Engine, JsonSchema, Labels, Sampling
 from freehold.errors import DataError
 from freehold.evaluation.classifier import Classifier
-from freehold.evaluation.prompted import answer_tokens
+from freehold.evaluation.prompted import JSON_TOKENS, LABEL_SPARE, answer_tokens
 from freehold.records import Example, Message, digest
 from freehold.render import Prompt, Renderer
 from freehold.spec import JsonAnswer, LabelAnswer, Task
@@ -81,6 +82,30 @@ class ClassifierAnswerer:
         began = time.perf_counter()
         label, _ = self.classifier.answer(_last_user_turn(messages))
         return _untokenised(label, (time.perf_counter() - began) * 1000)
+
+
+@dataclass(frozen=True)
+class RemoteAnswerer:
+    """A model behind somebody's API, under the prompt that a careful person would write; it is asked freely only."""
+
+    endpoint: ChatEndpoint
+    wording: Prompt
+    task: Task
+    concurrency: int = 8
+    modes: tuple[bool, ...] = (FREE,)
+
+    def prompt(self, messages: Sequence[Message]) -> str:
+        return digest([self.wording.messages(messages), self._max_tokens()])
+
+    def answer(self, messages: Sequence[Message], constrained: bool) -> Answer:
+        sampling = Sampling(max_tokens=self._max_tokens())
+        return self.endpoint.chat(Chat(messages=self.wording.messages(messages), sampling=sampling))
+
+    def _max_tokens(self) -> int:
+        """Its tokenizer is not ours: no token is shorter than a byte, which bounds the longest label."""
+        if isinstance(self.task.answer, LabelAnswer):
+            return max(len(label.encode()) for label in permitted(self.task)) + LABEL_SPARE
+        return JSON_TOKENS if isinstance(self.task.answer, JsonAnswer) else self.task.answer.max_tokens
 
 
 class RecordedAnswerer:
