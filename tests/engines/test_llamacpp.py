@@ -52,7 +52,7 @@ def test_the_secret_is_asked_for_and_on_no_command_line(smollm2: Path) -> None:
     engine = LlamaCpp(smollm2, settings=SMALL)
     engine.start()
     try:
-        reach = engine._reach()
+        reach = engine.replicas[0].reach()
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"http://{reach.host}:{reach.port}/v1/completions", data=b"{}")
         assert engine.pid is not None

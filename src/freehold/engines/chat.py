@@ -1,4 +1,4 @@
-"""An endpoint that takes messages, where an `Engine` takes token ids: a model behind somebody's API renders them itself."""
+"""An endpoint that takes messages, where an `Engine` takes token ids: a model behind an API renders them itself."""
 
 from typing import Protocol
 

@@ -37,7 +37,7 @@ Constraint = Labels | JsonSchema | Gbnf | Regex
 
 
 class Sampling(Record, frozen=True, kw_only=True):
-    """How an answer is decoded. Temperature 0 is greedy."""
+    """How an answer is decoded. Temperature 0 is greedy; `logprobs` asks for so many rivals of each decoded token."""
 
     max_tokens: int
     temperature: float = 0.0
@@ -45,6 +45,7 @@ class Sampling(Record, frozen=True, kw_only=True):
     seed: int | None = None
     stop: tuple[str, ...] = ()
     constraint: Constraint | None = None
+    logprobs: int | None = None
 
 
 class Completion(Record, frozen=True, kw_only=True):
@@ -55,12 +56,22 @@ class Completion(Record, frozen=True, kw_only=True):
     adapter: str | None = None
 
 
+class TokenLogprob(Record, frozen=True, kw_only=True):
+    """A decoded token, its natural log-probability before any constraint, and those of the likeliest ids (as text)."""
+
+    id: int
+    text: str
+    logprob: float
+    top: dict[str, float]
+
+
 class Answer(Record, frozen=True, kw_only=True):
     """What an engine answered.
 
     `input_tokens` counts the whole prompt, `cached_tokens` how many of them were not computed again. `output_tokens`
     counts what was decoded, the end-of-turn token included. `finish_reason` is `stop` or `length`. `adapter` is the
-    SHA-256 of the adapter file that was used, as the engine knows it; `latency_ms` includes waiting for a slot.
+    SHA-256 of the adapter file that was used, as the engine knows it; `latency_ms` includes waiting for a slot;
+    `logprobs` are there where they were asked for and the engine has them.
     """
 
     text: str
@@ -70,6 +81,7 @@ class Answer(Record, frozen=True, kw_only=True):
     finish_reason: str
     latency_ms: float
     adapter: str | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Piece(Record, frozen=True, kw_only=True):

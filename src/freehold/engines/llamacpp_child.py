@@ -73,7 +73,7 @@ def _serve(setup: Setup) -> tuple[object, str]:
     params.port = 0
     params.api_keys = [setup.secret]
     params.ui = False
-    params.endpoint_slots = False
+    params.endpoint_slots = True  # answered by the main loop: how a hang is told
     params.n_parallel = setup.slots
     params.n_ctx = setup.slots * setup.context
     params.n_batch = setup.batch

@@ -32,7 +32,7 @@ class Patience(Record, frozen=True, kw_only=True):
     attempts: int = 6
 
 
-class _Passing(Exception):
+class _PassingError(Exception):
     """A failure that may pass; `pause_s` is what the address asks for, if it does."""
 
     def __init__(self, message: str, pause_s: float | None = None) -> None:
@@ -75,7 +75,7 @@ class Remote:
         for attempt in range(self._patience.attempts):
             try:
                 return self._try(request)
-            except _Passing as failure:
+            except _PassingError as failure:
                 last = failure
                 if attempt + 1 < self._patience.attempts:
                     self._sleep(min(failure.pause_s or backoff_s(attempt), _LONGEST_PAUSE_S))
@@ -121,7 +121,7 @@ class Remote:
         except (OSError, http.client.HTTPException) as error:
             link.close()
             self._links.link = None
-            raise _Passing(f"no answer ({type(error).__name__}{f': {error}' if str(error) else ''})") from None
+            raise _PassingError(f"no answer ({type(error).__name__}{f': {error}' if str(error) else ''})") from None
 
     def _open(self) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
@@ -145,7 +145,7 @@ class Remote:
     def _refusal(self, status: int, headers: Mapping[str, str], message: str) -> Exception:
         """An HTTP failure as ours: the one boundary where a remote's errors are translated."""
         if status in (408, 409, 429) or status >= 500:
-            return _Passing(f"HTTP {status}: {message}", _retry_after_s(headers))
+            return _PassingError(f"HTTP {status}: {message}", _retry_after_s(headers))
         if status in (401, 403):
             return UserError(f"{self._host} refuses the key (HTTP {status}); set the one that the task file refers to")
         if status == 404:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 _LAST_WORDS = 30  # lines
 _GRACE_S = 10.0
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.25, 30.0
+_SEEN_S = 1.0
 _STEADY_S = 60.0  # a child that lived this long starts again with the shortest backoff
 _ATTEMPTS = 6
 
@@ -144,6 +145,11 @@ class Supervisor(Generic[T]):
             if self._state is State.READY and self._reach is not None:
                 return self._reach
             raise EngineError(f"engine {self._name} is {self._state}{': ' + self._reason if self._reason else ''}")
+
+    def lost(self, reach: T) -> None:
+        """Told that `reach` no longer answers: wait a moment for the watcher to see its end."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._state is not State.READY or self._reach is not reach, _SEEN_S)
 
     def kill(self) -> None:
         """End the child now; the watcher starts another. For a child that hangs."""
