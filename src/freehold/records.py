@@ -122,6 +122,7 @@ class Dataset(Record, frozen=True, kw_only=True):
     sources: tuple[Source, ...]
     seed: int
     conflicts: int = 0
+    redacted: bool = False
 
 
 class BaseFile(Record, frozen=True, kw_only=True):

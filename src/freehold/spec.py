@@ -74,6 +74,10 @@ class DataSpec(Section):
     other_answers: Literal["refuse", "drop"] = Field(
         "refuse", description="What to do with a row whose answer is not in `answer.labels`."
     )
+    redact: bool = Field(
+        False,
+        description="Hide personal and secret values before anything is kept; the model is asked likewise.",
+    )
     limit: int | None = Field(None, gt=0, description="Use only this many training rows, chosen by the seed.")
 
 

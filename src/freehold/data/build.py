@@ -13,6 +13,7 @@ from freehold.data.answers import check_for
 from freehold.data.duplicates import apart, distinct
 from freehold.data.freeze import Parts, Salts, examples, freeze, read
 from freehold.data.leakage import leaks
+from freehold.data.redact import redacted
 from freehold.data.row import Dropped, Judged, Row
 from freehold.data.split import choose
 from freehold.errors import DataError, FreeholdError, NotFoundError
@@ -89,6 +90,7 @@ def _read_all(work: _Work, paths: Sequence[Path], step: Step) -> tuple[list[Row]
         count = 0
         for line, fields in files.read(path):
             row, heard = _row(fields, index, f"{path.name}:{line}", work.file.task.data)
+            row = redacted(row) if work.file.task.data.redact else row
             if heard.rejected:
                 work.dropped.append(Dropped(row, "rejected"))
             else:

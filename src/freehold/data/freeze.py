@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -126,7 +127,7 @@ def _dropped(each: Dropped, salts: Salts) -> DroppedRow:
 
 def _record(task: Task, parts: Parts, found: Sequence[Example]) -> Dataset:
     schema = task.answer.json_schema if isinstance(task.answer, JsonAnswer) else None
-    content = {
+    content: dict[str, Any] = {
         "examples": sorted((example.id, example.split) for example in found),
         "task": task.task,
         "answer_type": task.answer_type,
@@ -134,6 +135,8 @@ def _record(task: Task, parts: Parts, found: Sequence[Example]) -> Dataset:
         "schema": schema,
         "seed": task.seed,
     }
+    if task.data.redact:
+        content["redacted"] = True
     return Dataset(
         digest=digest(content),
         task=task.task,
@@ -144,6 +147,7 @@ def _record(task: Task, parts: Parts, found: Sequence[Example]) -> Dataset:
         provenance={each: count for each in Provenance if (count := sum(e.provenance is each for e in found))},
         dropped=dict(sorted(Counter(each.reason for each in parts.dropped).items())),
         conflicts=parts.conflicts,
+        redacted=task.data.redact,
         sources=parts.sources,
         seed=task.seed,
     )

@@ -1,0 +1,198 @@
+"""What must not be stored in the clear: secrets, e-mail, IBAN, IP, card and telephone numbers, national ids.
+
+A detector takes a text and gives the places it claims. Where two claim the same place, the one listed first has it.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from ipaddress import AddressValueError, IPv6Address
+from typing import NamedTuple
+
+from freehold.data.checksums import card, iban, iban_length
+from freehold.data.national_ids import free_matches, national_ids
+from freehold.errors import UserError
+
+Span = tuple[int, int]
+
+
+class Detector(NamedTuple):
+    """A kind, as its placeholder spells it, and where it stands in a text."""
+
+    kind: str
+    find: Callable[[str], Iterator[Span]]
+
+
+# Every repetition below is bounded or cannot begin again inside itself, so that no text takes quadratic time.
+# Scripts that write no space between a word and an address that follows it.
+_UNSPACED = r"\u0E00-\u0FFF\u2E80-\u9FFF\uAC00-\uD7AF\uFF00-\uFFEF"
+_EMAIL = re.compile(
+    rf"[^\W{_UNSPACED}](?:[^\W{_UNSPACED}]|[.!#$%&'*+/=?^`{{|}}~-]){{0,63}}@"
+    rf"[^\W_{_UNSPACED}]{{1,63}}(?:[.-][^\W_{_UNSPACED}]{{1,63}}){{0,8}}\.[^\W\d_{_UNSPACED}]{{2,63}}"
+)
+
+_KEY_MARKS = (
+    "sk-",
+    "k_live_",
+    "k_test_",
+    "fh_",
+    "gh",
+    "glpat-",
+    "hf_",
+    "npm_",
+    "pypi-",
+    "xox",
+    "IA",
+    "AIza",
+    "SG.",
+    "eyJ",
+)
+_KEY = re.compile(
+    r"(?<![A-Za-z0-9])(?:"
+    r"sk-[A-Za-z0-9_-]{20,}|[srp]k_(?:live|test)_[A-Za-z0-9]{16,}|fh_[A-Za-z0-9_-]{20,}"
+    r"|gh[opsur]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|glpat-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{30,}"
+    r"|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,}|xox[abeoprs]-[A-Za-z0-9-]{10,}|A[KS]IA[0-9A-Z]{16}"
+    r"|AIza[A-Za-z0-9_-]{30,}|SG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{30,}"
+    r"|eyJ[A-Za-z0-9_-]{8,512}\.[A-Za-z0-9_-]{8,8192}\.[A-Za-z0-9_-]{8,1024})"
+)
+_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)", re.DOTALL)
+_BEARER = re.compile(r"\bbearer\s+([A-Za-z0-9._~+/=-]{16,})", re.IGNORECASE)
+_IN_URL = re.compile(r"://[^\s:/@]+:([^\s@/]+)@")
+_SECRET_WORDS = (
+    "password", "passwd", "passwort", "passcode", "passphrase", "pwd", "mot de passe", "contraseña", "senha",
+    "wachtwoord", "hasło", "lösenord", "şifre", "kata sandi", "密码", "密碼", "パスワード", "비밀번호",
+    "كلمة المرور", "كلمة السر", "пароль", "api_key", "api-key", "api key", "apikey", "secret", "token",
+)  # fmt: skip
+_NAMED = re.compile(
+    rf"(?:{'|'.join(_SECRET_WORDS)})(?:[_ -](?:access[_ -])?key)?"
+    r"[\"']?(?:\s*[:=：]\s*|\s+(?:is|ist|est|es|é)\s+)[\"']?([^\s\"',;]{6,})",
+    re.IGNORECASE,
+)
+_TELLING = re.compile(r"[0-9]")
+
+_IBAN_START = re.compile(r"[A-Za-z]{2}[0-9]{2}(?=[ -]?[0-9A-Za-z])")
+_CARD = re.compile(r"[2-6](?:[ -]?[0-9]){13,18}(?![0-9A-Za-z])")
+_IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9A-Za-z]|\.[0-9])")
+_IPV6 = re.compile(r"(?<![0-9A-Za-z:.])[0-9A-Fa-f]{1,4}(?::{1,2}[0-9A-Fa-f]{1,4}){2,7}(?![0-9A-Za-z:])|"
+                   r"(?<![0-9A-Za-z:.])[0-9A-Fa-f]{1,4}::[0-9A-Fa-f]{1,4}(?![0-9A-Za-z:])")  # fmt: skip
+
+_PHONES = tuple(
+    (re.compile(rf"{pattern}(?![0-9A-Za-z])", re.ASCII), unlike)
+    for pattern, unlike in (
+        (r"\+\d{1,3}(?:[ ./-]{0,2}\(?\d\)?){6,13}", "+(.,/-"),  # international
+        (r"\(\d{3}\) ?\d{3}[-. ]\d{4}", ""),  # North America
+        (r"\d{3}[-.]\d{3}[-.]\d{4}", "-."),
+        (r"\(\d{2}\) ?9?\d{4}[- ]?\d{4}", ""),  # Brazil
+        (r"0[1-9](?:(?: / |[ ./-])?\d){7,10}", ".,/-"),  # with a trunk zero
+        (r"1[3-9]\d[ -]?\d{4}[ -]?\d{4}", ""),  # China, mobile
+    )
+)
+_PHONE_WORD = re.compile(
+    r"(?:phone|mobile|cell|\btel|telefon|téléphone|handy|whatsapp|\bfax|\bsms|\bdial|\bhp)\W[^\d\n]{0,20}$",
+    re.IGNORECASE,
+)
+_PHONE_BARE = re.compile(r"[1-9](?:[ .-]?[0-9]){8,11}(?![0-9A-Za-z])")
+_DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-](?:19|20)\d\d")
+_WORD_BEFORE = 32
+
+
+def own_pattern(kind: str, pattern: str) -> Detector:
+    """A user's own detector; `kind` names its placeholder. Raises `UserError` for a pattern that cannot be used."""
+    if not re.fullmatch(r"[A-Z][A-Z_]{0,23}", kind):
+        raise UserError(f"redaction pattern {kind!r}: its name must be capital letters, such as STAFF_NUMBER")
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"redaction pattern {kind}: is not a regular expression ({error})") from None
+    if compiled.match(""):
+        raise UserError(f"redaction pattern {kind}: matches the empty text; it would hide nothing and everything")
+    return Detector(kind, lambda text: (match.span() for match in compiled.finditer(text)))
+
+
+def _secrets(text: str) -> Iterator[Span]:
+    lowered = text.lower()
+    if "-----begin" in lowered:
+        yield from (match.span() for match in _PEM.finditer(text))
+    if any(mark in text for mark in _KEY_MARKS):
+        yield from (match.span() for match in _KEY.finditer(text))
+    if "bearer" in lowered:
+        yield from (match.span(1) for match in _BEARER.finditer(text))
+    if "://" in text:
+        yield from (match.span(1) for match in _IN_URL.finditer(text))
+    if any(word in lowered for word in _SECRET_WORDS):
+        yield from _named(text)
+
+
+def _named(text: str) -> Iterator[Span]:
+    """`password: …`, `api_key=…`: what follows the name of a secret, where a digit says that it is no common word."""
+    for match in _NAMED.finditer(text):
+        value = match.group(1).rstrip(".)]}")
+        if _TELLING.search(value):
+            yield match.start(1), match.start(1) + len(value)
+
+
+def _emails(text: str) -> Iterator[Span]:
+    if "@" in text:
+        yield from (match.span() for match in _EMAIL.finditer(text))
+
+
+def _ibans(text: str) -> Iterator[Span]:
+    for match in free_matches(_IBAN_START, text):
+        end = _iban_end(text, match.start())
+        if end is not None:
+            yield match.start(), end
+
+
+def _iban_end(text: str, start: int) -> int | None:
+    """Where an IBAN that begins at `start` ends: letters and digits counted to its country's length."""
+    want = iban_length(text[start : start + 2])
+    kept, at = "", start
+    while want and at < len(text) and len(kept) < want and (text[at] in " -" or text[at].isalnum()):
+        kept += text[at] if text[at].isalnum() else ""
+        at += 1
+    ends = at == len(text) or not text[at].isalnum() or not text[at].isascii()
+    return at if want and kept.isascii() and ends and len(kept) == want and iban(kept) else None
+
+
+def _cards(text: str) -> Iterator[Span]:
+    for match in free_matches(_CARD, text):
+        if card(match.group().replace(" ", "").replace("-", "")):
+            yield match.span()
+
+
+def _addresses(text: str) -> Iterator[Span]:
+    for match in _free(_IPV4, text, "."):
+        if all(int(octet) < 256 for octet in match.group().split(".")):
+            yield match.span()
+    if "::" in text or text.count(":") >= 7:
+        for match in _IPV6.finditer(text):
+            try:
+                IPv6Address(match.group())
+            except AddressValueError:
+                continue
+            yield match.span()
+
+
+def _phones(text: str) -> Iterator[Span]:
+    for pattern, unlike in _PHONES:
+        yield from (match.span() for match in _free(pattern, text, unlike) if not _DATE.match(match.group()))
+    for match in _free(_PHONE_BARE, text, ".,/+-"):
+        if _PHONE_WORD.search(text[max(0, match.start() - _WORD_BEFORE) : match.start()]):
+            yield match.span()
+
+
+def _free(pattern: re.Pattern[str], text: str, unlike: str = "") -> Iterator[re.Match[str]]:
+    """Matches with no letter, digit or `unlike` character right before them."""
+    return (
+        match for match in free_matches(pattern, text) if not match.start() or text[match.start() - 1] not in unlike
+    )
+
+
+DETECTORS = (
+    Detector("SECRET", _secrets),
+    Detector("EMAIL", _emails),
+    Detector("IBAN", _ibans),
+    Detector("IP", _addresses),
+    Detector("CARD", _cards),
+    Detector("ID", national_ids),
+    Detector("PHONE", _phones),
+)

@@ -1,0 +1,138 @@
+"""Redaction: personal and secret values → placeholders, the same value the same placeholder inside one exchange.
+
+Training and serving go through this one function (invariant 2): a model that learned on `[EMAIL_1]` is asked with
+`[EMAIL_1]`, and `restore` fills the value in again in its answer. Numbers count first appearances, so text that is
+redacted already comes out unchanged; a placeholder that a user typed is itself a value, restored to what was typed.
+"""
+
+import re
+from bisect import bisect
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from freehold.data.detectors import DETECTORS, Detector, Span
+from freehold.data.row import Row
+from freehold.records import Message
+
+_DIGITS = re.compile(r"[0-9](?:[^0-9\n]{0,3}[0-9]){3}")
+_NEEDS_DIGITS = frozenset({"IBAN", "IP", "CARD", "ID", "PHONE"})
+_LONGEST_PLACEHOLDER = 40
+_UNFINISHED = re.compile(r"\[(?:[A-Z][A-Z_]*(?:_[0-9]*)?)?$")
+
+
+class Redaction:
+    """The placeholders of one exchange. `counts` says how many values of each kind were hidden."""
+
+    def __init__(self, detectors: Sequence[Detector] = DETECTORS) -> None:
+        self.counts: Counter[str] = Counter()
+        self._detectors = detectors
+        kinds = "|".join(dict.fromkeys(detector.kind for detector in detectors))
+        self._placeholder = re.compile(rf"\[({kinds})_[0-9]+\]")
+        self._named: dict[str, dict[str, str]] = {}
+        self._values: dict[str, str] = {}
+
+    def hide(self, text: str) -> str:
+        """The text with placeholders."""
+        parts, at = [], 0
+        for start, end, kind in self._claims(text):
+            parts += [text[at:start], self._name(kind, text[start:end])]
+            at = end
+        return "".join([*parts, text[at:]]) if parts else text
+
+    def hide_all(self, value: Any) -> Any:  # noqa: ANN401 (any JSON value)
+        """A JSON value with placeholders in every text of it; keys stay as they are."""
+        if isinstance(value, str):
+            return self.hide(value)
+        if isinstance(value, list):
+            return [self.hide_all(each) for each in value]
+        if isinstance(value, dict):
+            return {key: self.hide_all(each) for key, each in value.items()}
+        return value
+
+    def restore(self, text: str) -> str:
+        """The text with the values in the place of this exchange's placeholders; others stay."""
+        if "[" not in text or not self._values:
+            return text
+        return self._placeholder.sub(lambda match: self._values.get(match.group(), match.group()), text)
+
+    def restoring(self) -> "Restoring":
+        """For an answer that comes in pieces."""
+        return Restoring(self)
+
+    def _claims(self, text: str) -> list[tuple[int, int, str]]:
+        """Places to hide, in order, none overlapping; a detector listed earlier has the right of way."""
+        taken: list[tuple[int, int, str]] = []
+        found = ((match.start(), match.end(), match.group(1)) for match in self._placeholder.finditer(text))
+        _claim(taken, found)
+        digits = _DIGITS.search(text) is not None
+        for detector in self._detectors:
+            if digits or detector.kind not in _NEEDS_DIGITS:
+                _claim(taken, _of(detector.kind, detector.find(text)))
+        return taken
+
+    def _name(self, kind: str, value: str) -> str:
+        names = self._named.setdefault(kind, {})
+        if value not in names:
+            names[value] = f"[{kind}_{len(names) + 1}]"
+            self._values[names[value]] = value
+        if not self._placeholder.fullmatch(value):
+            self.counts[kind] += 1
+        return names[value]
+
+
+class Restoring:
+    """Fills values in again while an answer streams: what may be the start of a placeholder waits for the rest."""
+
+    def __init__(self, redaction: Redaction) -> None:
+        self._redaction = redaction
+        self._waiting = ""
+
+    def feed(self, piece: str) -> str:
+        """What can be passed on now."""
+        text = self._waiting + piece
+        unfinished = _UNFINISHED.search(text, max(0, len(text) - _LONGEST_PLACEHOLDER))
+        cut = unfinished.start() if unfinished else len(text)
+        self._waiting = text[cut:]
+        return self._redaction.restore(text[:cut])
+
+    def finish(self) -> str:
+        """What was still waiting."""
+        text, self._waiting = self._waiting, ""
+        return self._redaction.restore(text)
+
+
+def redacted(row: Row) -> Row:
+    """A row with one exchange's placeholders in its turns and answers; an answer that is JSON stays JSON."""
+    redaction = Redaction()
+    return replace(
+        row,
+        messages=tuple(Message(role=message.role, content=redaction.hide(message.content)) for message in row.messages),
+        answer=_answer(row.answer, redaction),
+        incumbent_answer=None if row.incumbent_answer is None else _answer(row.incumbent_answer, redaction),
+    )
+
+
+def _answer(text: str, redaction: Redaction) -> str:
+    if not text.startswith(("{", "[")):
+        return redaction.hide(text)
+    try:
+        return msgspec.json.encode(redaction.hide_all(msgspec.json.decode(text))).decode()
+    except msgspec.DecodeError:
+        return redaction.hide(text)
+
+
+def _of(kind: str, spans: Iterable[Span]) -> Iterator[tuple[int, int, str]]:
+    return ((start, end, kind) for start, end in spans)
+
+
+def _claim(taken: list[tuple[int, int, str]], found: Iterable[tuple[int, int, str]]) -> None:
+    """Add what overlaps nothing taken; `taken` stays sorted."""
+    for start, end, kind in found:
+        at = bisect(taken, (start, end, kind))
+        free_before = at == 0 or taken[at - 1][1] <= start
+        if free_before and (at == len(taken) or end <= taken[at][0]):
+            taken.insert(at, (start, end, kind))
