@@ -105,6 +105,11 @@ def test_a_stream_holds_back_only_what_may_be_a_placeholder() -> None:
     ]
 
 
+def test_a_number_beside_another_is_not_overlooked() -> None:
+    text = "+55 21 99876-5432 4858 4107 1959 9041 12 or BSN 999999999 123456782"
+    assert Redaction().hide(text) == "[PHONE_1] [CARD_1] 12 or BSN 999999999 [ID_1]"
+
+
 def test_every_text_of_a_json_value_is_hidden_and_keys_stay() -> None:
     value: Any = {"a@example.com": ["b@example.com", 7, None, {"x": "to b@example.com"}]}
     redaction = Redaction()

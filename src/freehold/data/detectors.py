@@ -155,8 +155,12 @@ def _iban_end(text: str, start: int) -> int | None:
 
 def _cards(text: str) -> Iterator[Span]:
     for match in free_matches(_CARD, text):
-        if card(match.group().replace(" ", "").replace("-", "")):
-            yield match.span()
+        digits = [at for at in range(*match.span()) if text[at].isdigit()]
+        for size in range(len(digits), 13, -1):  # a number that follows may have been taken along
+            whole = size == len(digits) or digits[size] > digits[size - 1] + 1
+            if whole and card("".join(text[at] for at in digits[:size])):
+                yield match.start(), digits[size - 1] + 1
+                break
 
 
 def _addresses(text: str) -> Iterator[Span]:
