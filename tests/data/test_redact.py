@@ -106,8 +106,8 @@ def test_a_stream_holds_back_only_what_may_be_a_placeholder() -> None:
 
 
 def test_a_number_beside_another_is_not_overlooked() -> None:
-    text = "+55 21 99876-5432 4858 4107 1959 9041 12 or BSN 999999999 123456782"
-    assert Redaction().hide(text) == "[PHONE_1] [CARD_1] 12 or BSN 999999999 [ID_1]"
+    text = "+90 532 123 45 67 5100 0000 0000 0008 +55 21 99876-5432 4858 4107 1959 9041 12 or BSN 999999999 123456782"
+    assert Redaction().hide(text) == "[PHONE_1] [CARD_1] [PHONE_2] [CARD_2] 12 or BSN 999999999 [ID_1]"
 
 
 def test_every_text_of_a_json_value_is_hidden_and_keys_stay() -> None:

@@ -20,6 +20,7 @@ from freehold.records import Message
 
 _DIGITS = re.compile(r"[0-9](?:[^0-9\n]{0,3}[0-9]){3}")
 _NEEDS_DIGITS = frozenset({"IBAN", "IP", "CARD", "ID", "PHONE"})
+_BLANK = "\x1f"
 _LONGEST_PLACEHOLDER = 40
 _UNFINISHED = re.compile(r"\[(?:[A-Z][A-Z_]*(?:_[0-9]*)?)?$")
 
@@ -64,14 +65,14 @@ class Redaction:
         return Restoring(self)
 
     def _claims(self, text: str) -> list[tuple[int, int, str]]:
-        """Places to hide, in order, none overlapping; a detector listed earlier has the right of way."""
+        """Places to hide, in order, none overlapping. What one detector claims, the later ones do not see."""
         taken: list[tuple[int, int, str]] = []
         found = ((match.start(), match.end(), match.group(1)) for match in self._placeholder.finditer(text))
-        _claim(taken, found)
+        text = _claim(taken, found, text)
         digits = _DIGITS.search(text) is not None
         for detector in self._detectors:
             if digits or detector.kind not in _NEEDS_DIGITS:
-                _claim(taken, _of(detector.kind, detector.find(text)))
+                text = _claim(taken, _of(detector.kind, detector.find(text)), text)
         return taken
 
     def _name(self, kind: str, value: str) -> str:
@@ -129,10 +130,19 @@ def _of(kind: str, spans: Iterable[Span]) -> Iterator[tuple[int, int, str]]:
     return ((start, end, kind) for start, end in spans)
 
 
-def _claim(taken: list[tuple[int, int, str]], found: Iterable[tuple[int, int, str]]) -> None:
-    """Add what overlaps nothing taken; `taken` stays sorted."""
-    for start, end, kind in found:
+def _claim(taken: list[tuple[int, int, str]], found: Iterable[tuple[int, int, str]], text: str) -> str:
+    """Add what overlaps nothing taken, which stays sorted; returns the text with what was found blanked."""
+    fresh = []
+    for start, end, kind in list(found):
         at = bisect(taken, (start, end, kind))
         free_before = at == 0 or taken[at - 1][1] <= start
         if free_before and (at == len(taken) or end <= taken[at][0]):
             taken.insert(at, (start, end, kind))
+            fresh.append((start, end))
+    if not fresh:
+        return text
+    parts, at = [], 0
+    for start, end in sorted(fresh):
+        parts += [text[at:start], _BLANK * (end - start)]
+        at = end
+    return "".join([*parts, text[at:]])
