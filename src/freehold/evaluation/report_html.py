@@ -46,7 +46,7 @@ def page(
     axis = share_axis(ordered)
     scatter, token_ticks = points(ordered, axis)
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             report=report,
@@ -76,7 +76,8 @@ def _matrix(best: CandidateFigures) -> list[list[tuple[int, float]]] | None:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> "Environment":
+def environment() -> "Environment":
+    """Where this room's templates and their filters live."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
