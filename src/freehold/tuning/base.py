@@ -1,0 +1,45 @@
+"""A base opened for training: weights dequantised once, in bf16 where the machine computes in it."""
+
+from pathlib import Path
+from typing import Any
+
+from freehold.errors import ModelFileError
+
+WEIGHTS_FILE = "weights.gguf"
+
+
+def device() -> str:
+    """Where training runs: a GPU where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def precision(on: str) -> Any:  # noqa: ANN401 (a torch dtype; torch is imported late)
+    """bfloat16 where the machine multiplies in it, else float32."""
+    import torch
+
+    if on == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported() and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def load_base(folder: Path) -> Any:  # noqa: ANN401 (a transformers model)
+    """The base's model, ready to carry an adapter; raises `ModelFileError` on a file that is not one."""
+    from transformers import AutoModelForCausalLM, GgufConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    on = device()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            gguf_file=WEIGHTS_FILE,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=precision(on),
+            attn_implementation="eager" if on == "cpu" else "sdpa",
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelFileError(f"{folder / WEIGHTS_FILE}: cannot be opened for training ({error}); pull again") from None
+    return model.to(on)

@@ -1,0 +1,67 @@
+"""Examples → batches of like length, so that little is computed on padding.
+
+Token ids that begin every example (the system message, say) are split off as the shared prefix: the trainer computes
+them once a step instead of once an example.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from freehold.render import Rendered
+
+
+class Tokens(NamedTuple):
+    """An example after the shared prefix: the rest of the prompt, and the answer that the loss is taken over."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
+
+def split_prefix(examples: Sequence[Rendered]) -> tuple[tuple[int, ...], list[Tokens]]:
+    """The ids that every prompt begins with (each keeps one at least), and what is left of each example."""
+    if not examples:
+        return (), []
+    shortest, longest = min(each.prompt for each in examples), max(each.prompt for each in examples)
+    shared = 0
+    limit = min(len(each.prompt) for each in examples) - 1
+    while shared < limit and shortest[shared] == longest[shared]:
+        shared += 1
+    return shortest[:shared], [Tokens(each.prompt[shared:], each.answer) for each in examples]
+
+
+def shuffled_batches(examples: Sequence[Tokens], batch_tokens: int, seed: int) -> list[list[Tokens]]:
+    """One epoch: shuffled, sorted by length within windows of 16 batches, cut at `batch_tokens`, shuffled again."""
+    order = random.Random(seed)
+    shuffled = list(examples)
+    order.shuffle(shuffled)
+    mean = sum(each.length for each in shuffled) / max(len(shuffled), 1)
+    window = max(1, round(16 * batch_tokens / max(mean, 1)))
+    batches = [
+        batch
+        for start in range(0, len(shuffled), window)
+        for batch in _cut(sorted(shuffled[start : start + window], key=lambda each: each.length), batch_tokens)
+    ]
+    order.shuffle(batches)
+    return batches
+
+
+def ordered_batches(examples: Sequence[Tokens], batch_tokens: int) -> list[list[Tokens]]:
+    """All examples once, shortest first: for measuring loss."""
+    return list(_cut(sorted(examples, key=lambda each: each.length), batch_tokens))
+
+
+def _cut(examples: Sequence[Tokens], batch_tokens: int) -> Iterator[list[Tokens]]:
+    """Runs of examples (sorted by length) whose padded size stays within `batch_tokens`; each has one at least."""
+    batch: list[Tokens] = []
+    for each in examples:
+        if batch and each.length * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(each)
+    if batch:
+        yield batch

@@ -1,0 +1,106 @@
+"""Low-rank adapters: put on a model, read out, and written in PEFT's format, the one everyone reads.
+
+y = W x + (alpha / rank) · B A x, with W frozen, A random, B zero (Hu et al. 2021, section 4.1).
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from freehold.errors import ModelFileError
+from freehold.store.workspace import atomic_file, write_atomically
+from freehold.tuning.recipe import LoraRecipe
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ADAPTER_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def add_adapters(model: "nn.Module", recipe: LoraRecipe, seed: int) -> "dict[str, nn.Parameter]":
+    """Freeze the model and put an adapter on every target layer; returns the trained parameters by PEFT's names."""
+    import torch
+
+    model.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    parameters: dict[str, nn.Parameter] = {}
+    for name, parent, leaf, linear in list(_targets(model)):
+        adapted = _adapted(linear, recipe, generator)
+        setattr(parent, leaf, adapted)
+        parameters[f"base_model.model.{name}.lora_A.weight"] = adapted.lora_a
+        parameters[f"base_model.model.{name}.lora_B.weight"] = adapted.lora_b
+    if not parameters:
+        raise ModelFileError(f"the base has none of the layers {', '.join(TARGETS)}; it cannot carry an adapter")
+    return parameters
+
+
+def _targets(model: "nn.Module") -> "Iterator[tuple[str, nn.Module, str, nn.Linear]]":
+    from torch import nn
+
+    for name, module in model.named_modules():
+        parent_name, _, leaf = name.rpartition(".")
+        if leaf in TARGETS and isinstance(module, nn.Linear):
+            yield name, model.get_submodule(parent_name), leaf, module
+
+
+def _adapted(linear: "nn.Linear", recipe: LoraRecipe, generator: Any) -> Any:  # noqa: ANN401 (torch types)
+    """A linear layer with an adapter beside it; the adapter is kept in float32 and computed in the input's type."""
+    import torch
+    from torch import nn
+    from torch.nn.functional import linear as product
+
+    class Adapted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            bound = math.sqrt(3.0 / linear.in_features)
+            random = torch.rand(recipe.rank, linear.in_features, generator=generator) * 2 - 1
+            device = linear.weight.device
+            self.lora_a = nn.Parameter((random * bound / math.sqrt(3.0)).to(device))
+            self.lora_b = nn.Parameter(torch.zeros(linear.out_features, recipe.rank, device=device))
+            self.linear = linear
+            self.scale = recipe.alpha / recipe.rank
+
+        def forward(self, x: "Tensor") -> "Tensor":
+            low = product(x, self.lora_a.to(x.dtype))
+            result: Tensor = self.linear(x) + product(low, (self.lora_b * self.scale).to(x.dtype))
+            return result
+
+    return Adapted()
+
+
+def save_adapter(folder: Path, tensors: "Mapping[str, Tensor]", recipe: LoraRecipe, base: str) -> None:
+    """Write an adapter as PEFT reads it: weights in float32, and its configuration."""
+    from safetensors.torch import save
+
+    contents = {name: tensor.detach().to("cpu").float().contiguous() for name, tensor in tensors.items()}
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": recipe.rank,
+        "lora_alpha": recipe.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": list(TARGETS),
+        "inference_mode": True,
+    }
+    with atomic_file(folder / ADAPTER_FILE) as handle:
+        handle.write(save(contents, metadata={"format": "pt"}))
+    write_atomically(folder / CONFIG_FILE, msgspec.json.format(msgspec.json.encode(config)))
+
+
+def load_adapter(folder: Path) -> "tuple[dict[str, Tensor], float]":
+    """An adapter's tensors by PEFT's names, and its scale; raises `ModelFileError` on a damaged file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        config = msgspec.json.decode((folder / CONFIG_FILE).read_bytes())
+        return load_file(folder / ADAPTER_FILE), float(config["lora_alpha"]) / int(config["r"])
+    except (OSError, SafetensorError, msgspec.MsgspecError, KeyError) as error:
+        raise ModelFileError(f"{folder}: the adapter is missing or damaged ({error}); tune again") from None
