@@ -30,7 +30,7 @@ def load_base(folder: Path) -> Any:  # noqa: ANN401 (a transformers model)
     from transformers import AutoModelForCausalLM, GgufConfig
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     on = device()
     try:
         model = AutoModelForCausalLM.from_pretrained(

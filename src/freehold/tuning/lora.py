@@ -54,7 +54,7 @@ def _adapted(linear: "nn.Linear", recipe: LoraRecipe, generator: Any) -> Any:  #
     from torch import nn
     from torch.nn.functional import linear as product
 
-    class Adapted(nn.Module):
+    class Adapted(nn.Module):  # type: ignore[misc]  # torch is untyped here
         def __init__(self) -> None:
             super().__init__()
             bound = math.sqrt(3.0 / linear.in_features)

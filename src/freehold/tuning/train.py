@@ -1,0 +1,212 @@
+"""The training loop: one job in, an adapter's weights and loss curve out; interruptible at any moment.
+
+State is kept every half minute and at the end of each epoch; a job that was killed goes on from there, and the result
+is the same as if it had never stopped.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from freehold.progress import Progress, Step
+from freehold.records import LossPoint, digest
+from freehold.render import Rendered
+from freehold.tuning.base import load_base
+from freehold.tuning.batches import Tokens, ordered_batches, shuffled_batches, split_prefix
+from freehold.tuning.checkpoint import TrainerState, load_checkpoint, save_checkpoint
+from freehold.tuning.forward import answer_loss
+from freehold.tuning.lora import add_adapters
+from freehold.tuning.recipe import LoraRecipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHECKPOINT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What is trained: rendered examples of one base, by one recipe. `name` identifies all of it."""
+
+    name: str
+    base_folder: Path
+    train: Sequence[Rendered]
+    validation: Sequence[Rendered]
+    recipe: LoraRecipe
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The best weights that were reached, by PEFT's names, and how."""
+
+    tensors: "dict[str, Tensor]"
+    state: TrainerState
+
+
+def train(job: TrainingJob, checkpoint: Path, progress: Progress) -> Trained:
+    """Train to the end, from the checkpoint where there is one of this job."""
+    total = job.recipe.epochs * len(job.train)
+    with progress.step("tune", total) as step:
+        trainer = _Trainer(job, checkpoint)
+        trainer.resume(step)
+        trainer.run(step)
+    return trainer.result()
+
+
+class _Trainer:
+    """Holds model, adapter, optimiser and state while a job runs."""
+
+    def __init__(self, job: TrainingJob, checkpoint: Path) -> None:
+        import torch
+
+        self._job, self._path = job, checkpoint
+        self._model = load_base(job.base_folder)
+        self._parameters = add_adapters(self._model, job.recipe, job.seed)
+        self._optimizer = torch.optim.AdamW(
+            self._parameters.values(), lr=job.recipe.learning_rate, weight_decay=job.recipe.weight_decay
+        )
+        self._prefix, tokens = split_prefix([*job.train, *job.validation])
+        self._train, self._validation = tokens[: len(job.train)], tokens[len(job.train) :]
+        self._state = TrainerState(job=job.name)
+        self._best: dict[str, Tensor] = {}
+        self._since = self._saved = 0.0
+
+    def resume(self, step: Step) -> None:
+        """Take up the checkpoint, if it is this job's."""
+        found = load_checkpoint(self._path, self._job.name)
+        if found is None:
+            return
+        self._state, tensors = found
+        self._restore(tensors)
+        done = self._batches(self._state.epoch)[: self._state.batch]
+        step.advance(self._state.epoch * len(self._train) + sum(map(len, done)), "resumed")
+
+    def run(self, step: Step) -> None:
+        """Epoch after epoch until the last, or until validation loss has stopped falling."""
+        recipe = self._job.recipe
+        self._since = self._saved = time.monotonic()
+        while self._state.epoch < recipe.epochs and self._state.epochs_without_gain < recipe.patience:
+            self._epoch(step)
+            self._finish_epoch()
+            self._save()
+
+    def result(self) -> Trained:
+        return Trained(self._best or self._copy(), self._state)
+
+    def _batches(self, epoch: int) -> list[list[Tokens]]:
+        seed = int(digest([self._job.seed, epoch])[:12], 16)
+        return shuffled_batches(self._train, self._job.recipe.batch_tokens, seed)
+
+    def _epoch(self, step: Step) -> None:
+        batches = self._batches(self._state.epoch)
+        for batch in batches[self._state.batch :]:
+            loss = self._update(batch, len(batches))
+            self._advance(batch, loss)
+            step.advance(len(batch), self._note(loss))
+            if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+                self._save()
+
+    def _update(self, batch: list[Tokens], batches: int) -> float:
+        """One step of AdamW; returns the mean loss a token."""
+        from torch.nn.utils import clip_grad_norm_
+
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate(
+                (self._state.epoch + self._state.batch / batches) / self._job.recipe.epochs
+            )
+        loss, count = answer_loss(self._model, self._prefix, batch)
+        (loss / count).backward()
+        clip_grad_norm_(self._parameters.values(), self._job.recipe.gradient_clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return float(loss.detach()) / count
+
+    def _learning_rate(self, done: float) -> float:
+        """Linear warm-up, then linear decay to a tenth, by the share of the work that is done."""
+        recipe = self._job.recipe
+        if done < recipe.warmup:
+            return recipe.learning_rate * max(done / recipe.warmup, 0.02)
+        return recipe.learning_rate * (1.0 - 0.9 * (done - recipe.warmup) / (1.0 - recipe.warmup))
+
+    def _advance(self, batch: list[Tokens], loss: float) -> None:
+        now = time.monotonic()
+        tokens = sum(len(self._prefix) + each.length for each in batch)
+        self._state = replace(
+            self._state,
+            batch=self._state.batch + 1,
+            step=self._state.step + 1,
+            seconds=self._state.seconds + now - self._since,
+            tokens=self._state.tokens + tokens,
+            losses=(*self._state.losses, LossPoint(step=self._state.step + 1, train=round(loss, 5), validation=None)),
+        )
+        self._since = now
+
+    def _note(self, loss: float) -> str:
+        validation = next((p.validation for p in reversed(self._state.losses) if p.validation is not None), None)
+        against = f" (val {validation:.2f})" if validation is not None else ""
+        speed = self._state.tokens / max(self._state.seconds, 1e-9)
+        return f"epoch {self._state.epoch + 1}/{self._job.recipe.epochs}  loss {loss:.2f}{against}  {speed:.0f} tok/s"
+
+    def _finish_epoch(self) -> None:
+        """Measure validation loss, and keep the adapter where it is the best so far."""
+        loss = self._validation_loss()
+        last = replace(self._state.losses[-1], validation=loss)
+        better = loss is None or self._state.best_loss is None or loss < self._state.best_loss
+        if better:
+            self._best = self._copy()
+        self._state = replace(
+            self._state,
+            epoch=self._state.epoch + 1,
+            batch=0,
+            losses=(*self._state.losses[:-1], last),
+            best_loss=loss if better else self._state.best_loss,
+            best_step=self._state.step if better else self._state.best_step,
+            epochs_without_gain=0 if better else self._state.epochs_without_gain + 1,
+        )
+
+    def _validation_loss(self) -> float | None:
+        """Mean loss a token over the validation examples, or None where there are none."""
+        import torch
+
+        if not self._validation:
+            return None
+        total, count = 0.0, 0
+        with torch.no_grad():
+            for batch in ordered_batches(self._validation, 2 * self._job.recipe.batch_tokens):
+                loss, tokens = answer_loss(self._model, self._prefix, batch)
+                total, count = total + float(loss), count + tokens
+        return round(total / count, 5)
+
+    def _copy(self) -> "dict[str, Tensor]":
+        return {name: parameter.detach().to("cpu", copy=True) for name, parameter in self._parameters.items()}
+
+    def _save(self) -> None:
+        self._saved = time.monotonic()
+        tensors = {f"now.{name}": tensor for name, tensor in self._parameters.items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
+        for name, parameter in self._parameters.items():
+            for key, value in self._optimizer.state[parameter].items():
+                tensors[f"{key}.{name}"] = value
+        save_checkpoint(self._path, self._state, tensors)
+
+    def _restore(self, tensors: "dict[str, Tensor]") -> None:
+        import torch
+
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(tensors[f"now.{name}"])
+                keys = ("step", "exp_avg", "exp_avg_sq")
+                self._optimizer.state[parameter] = {
+                    key: _like(tensors[f"{key}.{name}"], parameter, key) for key in keys
+                }
+        self._best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
+
+
+def _like(tensor: "Tensor", parameter: Any, key: str) -> "Tensor":  # noqa: ANN401
+    """Optimiser state back where its parameter lives; the step count stays on the CPU."""
+    return tensor if key == "step" else tensor.to(parameter.device)
