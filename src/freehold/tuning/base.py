@@ -1,5 +1,6 @@
 """A base opened for training: weights dequantised once, in bf16 where the machine computes in it."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def precision(on: str) -> Any:  # noqa: ANN401 (a torch dtype; torch is imported
 
 def load_base(folder: Path) -> Any:  # noqa: ANN401 (a transformers model)
     """The base's model, ready to carry an adapter; raises `ModelFileError` on a file that is not one."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # transformers draws bars of its own while it dequantises
     from transformers import AutoModelForCausalLM, GgufConfig
     from transformers.utils import logging
 
