@@ -1,0 +1,338 @@
+"""The flow, readable in one go: from a task file to an owned, proven, served model.
+
+Each stage is one call. What its digest says is done is not done again: data and tuning leave their results under the
+workspace, and every answer of every candidate is kept in the store, so that `freehold run` after `kill -9` goes on
+where it was.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+from freehold.catalogue import fit, pull, rights
+from freehold.data import build as data
+from freehold.decision import certificate, power
+from freehold.engines.llamacpp import LlamaCpp, Settings
+from freehold.engines.on_demand import OnDemand
+from freehold.engines.quantise import reencode
+from freehold.errors import RefusedError, UndeterminedError, UserError
+from freehold.evaluation import report as reports
+from freehold.evaluation.answerers import Answerer, ClassifierAnswerer, EngineAnswerer, RecordedAnswerer, with_labels
+from freehold.evaluation.classifier import Classifier
+from freehold.evaluation.measure import measure
+from freehold.evaluation.prompted import careful_prompt
+from freehold.progress import Progress
+from freehold.records import (
+    AdapterManifest,
+    AnswerType,
+    Base,
+    Candidate,
+    CandidateKind,
+    Dataset,
+    Decision,
+    Example,
+    Plan,
+    Report,
+    Row,
+    Split,
+    digest,
+)
+from freehold.render import Prompt, Renderer
+from freehold.spec import LoraSettings, TaskFile
+from freehold.store import deployments, documents, stages
+from freehold.store.answers import Answers
+from freehold.store.database import connect
+from freehold.store.workspace import Workspace
+from freehold.tuning import adapter, recipe
+
+SERVING_WEIGHTS = "weights.q8_0.gguf"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    dataset: Dataset
+    report: Report
+    decision: Decision
+    page: Path
+
+
+def run(file: TaskFile, workspace: Workspace, progress: Progress) -> Outcome:
+    """The whole flow, in order; raises the error of the first stage that cannot be carried out."""
+    with workspace.exclusively(f"run-{file.task.task}"):
+        flow = Flow(file, workspace, progress)
+        bases = flow.pull()
+        dataset = flow.data()
+        flow.rights(bases)
+        flow.plan()
+        flow.measure_incumbent()
+        for base in bases:
+            flow.measure_prompted(base)
+        flow.measure_classifier()
+        for base in bases:
+            if isinstance(file.task.tune, LoraSettings):
+                flow.measure_tuned(base, flow.tune(base))
+        report, page = flow.report()
+        decision = flow.decide(report)
+        flow.deploy(decision)
+        return Outcome(dataset, report, decision, page)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A candidate, its answers, and what serves it."""
+
+    candidate: Candidate
+    rows: Sequence[Row]
+    target: deployments.Target | None
+
+
+class Flow:
+    """One task on its way; each method is a stage, and says what came of it in one line."""
+
+    def __init__(self, file: TaskFile, workspace: Workspace, progress: Progress) -> None:
+        self._file, self._workspace, self._progress = file, workspace, progress
+        self._task = file.task
+        self._store = connect(workspace.database_url)
+        self._measured: list[Measured] = []
+        self._manifests: list[AdapterManifest] = []
+
+    # -- what there is to work with ------------------------------------------------------------------------------
+
+    def pull(self) -> list[Base]:
+        """The bases, each fetched and checked against its digest, and re-encoded for serving."""
+        names = self._task.candidates
+        if not isinstance(names, tuple):
+            names = fit.chosen(names)
+        bases = []
+        for name in names:
+            began = time.monotonic()
+            base = pull.pull(name, self._workspace, self._progress)
+            fit.require(base)
+            self._serving_weights(base)
+            source = f"{base.weights.size / 1e6:,.0f} MB   {base.weights.source}, digest verified"
+            self._say("pull", f"{base.name}   {source}", began)
+            bases.append(base)
+        return bases
+
+    def data(self) -> Dataset:
+        """The dataset, frozen; read anew only where the source or the task's wording of it changed."""
+        began = time.monotonic()
+        inputs = digest([self._task.data.model_dump(), self._task.answer.model_dump(), self._task.seed, self._sources()])
+        output = self._stage("data", inputs, lambda: data.build(self._file, self._workspace, self._progress).digest)
+        dataset = data.read(self._workspace, output)
+        self._dataset, self._task = dataset, with_labels(self._task, dataset.labels)
+        counts = dataset.counts
+        total = sum(source.rows for source in dataset.sources)
+        near = sum(count for reason, count in dataset.dropped.items() if "near-duplicate" in reason)
+        self._say(
+            "data",
+            f"{total:,} messages → {counts[Split.TRAIN]:,} train · {counts[Split.VALIDATION]:,} validation · "
+            f"{counts[Split.HELD_OUT]:,} held out · {near:,} near-duplicates dropped",
+            began,
+        )
+        return dataset
+
+    def rights(self, bases: Sequence[Base]) -> None:
+        """The gate: nothing is tuned or deployed that the licence forbids for this use, or leaves unknown."""
+        for base in bases:
+            began = time.monotonic()
+            verdict = rights.check(base.name, self._task.use)
+            reason = "; ".join(reason.sentence for reason in verdict.reasons)
+            if verdict.verdict == "forbidden":
+                raise RefusedError(f"{base.name}: this use is forbidden: {reason}")
+            if verdict.verdict == "unknown":
+                raise UndeterminedError(f"{base.name}: whether this use is allowed is unknown: {reason}")
+            self._say("rights", f"{base.name}   {verdict.verdict}   {reason}", began)
+
+    def plan(self) -> Plan:
+        """What is fixed before any result is seen; stops where the held-out examples are hopelessly few."""
+        decide = self._task.decide
+        self._plan = Plan(
+            metric=self._task.metric, margin=decide.margin, confidence=decide.confidence, seed=self._task.seed
+        )
+        power.require(self._dataset.counts[Split.HELD_OUT], self._plan)
+        return self._plan
+
+    # -- candidates ----------------------------------------------------------------------------------------------
+
+    def measure_incumbent(self) -> None:
+        """The model that answers today, as it is on record to have answered."""
+        incumbent = self._task.incumbent
+        if incumbent is None:
+            return
+        recorded = [example for example in self._held_out if example.incumbent_answer is not None]
+        if not recorded:
+            return
+        identity = digest(["incumbent", incumbent.model, [example.incumbent_answer for example in recorded]])
+        candidate = Candidate(name=incumbent.model, kind=CandidateKind.INCUMBENT, digest=identity)
+        target = deployments.RemoteTarget(
+            base_url=incumbent.base_url or "", model=incumbent.model, api_key=incumbent.api_key
+        )
+        self._measure(candidate, RecordedAnswerer(recorded), target if incumbent.base_url else None, recorded)
+
+    def measure_prompted(self, base: Base) -> None:
+        """The base as a careful person would prompt it."""
+        renderer = self._renderer(base)
+        prompt = careful_prompt(self._task, self._examples_of(Split.TRAIN), renderer, base.context_length)
+        candidate = Candidate(
+            name=f"prompted {base.name}",
+            kind=CandidateKind.PROMPTED,
+            digest=digest(["prompted", base.digest, prompt, _engine_version()]),
+            base=base.name,
+            parameters=base.parameters,
+        )
+        with self._engine(base) as engine:
+            answerer = EngineAnswerer(engine, renderer, prompt, self._task)
+            self._measure(candidate, answerer, deployments.BaseTarget(base=base.name, prompt=prompt))
+
+    def measure_classifier(self) -> None:
+        """A plain classifier, because an honest tool says when a language model is not needed."""
+        if self._task.answer_type is not AnswerType.LABEL:
+            return
+        train = self._examples_of(Split.TRAIN)
+        inputs = digest(["classifier", self._dataset.digest, self._task.seed])
+        folders = self._workspace.root / "classifiers"
+
+        def trained() -> str:
+            classifier = Classifier.train(train, self._dataset.labels, self._task.seed)
+            classifier.save(folders / classifier.digest)
+            return classifier.digest
+
+        classifier = Classifier.load(folders / self._stage("classifier", inputs, trained))
+        candidate = Candidate(
+            name="classifier (tf-idf)",
+            kind=CandidateKind.CLASSIFIER,
+            digest=classifier.digest,
+            parameters=classifier.parameters,
+        )
+        target = deployments.ClassifierTarget(digest=classifier.digest, folder=f"classifiers/{classifier.digest}")
+        self._measure(candidate, ClassifierAnswerer(classifier), target)
+
+    def tune(self, base: Base) -> AdapterManifest:
+        """An adapter on the base; goes on from its last checkpoint where it was interrupted."""
+        began = time.monotonic()
+        assert isinstance(self._task.tune, LoraSettings)
+        chosen, _ = recipe.choose(self._task.tune, self._dataset.counts[Split.TRAIN])
+        tuning = adapter.Tuning(base, self._dataset, Prompt(system=self._task.description), chosen, self._task.seed)
+
+        def tuned() -> str:
+            return adapter.tune(tuning, self._examples, self._workspace, self._progress).digest
+
+        manifest = adapter.read_adapter(self._workspace, self._stage(f"tune {base.name}", tuning.digest, tuned), base)
+        self._manifests.append(manifest)
+        last = manifest.losses[-1]
+        self._say(
+            "tune",
+            f"{base.name}   loss {last.train:.2f} (val {last.validation or 0:.2f})   best at step {manifest.best_step} "
+            f"of {last.step}   {manifest.tokens_per_second:,.0f} tok/s",
+            began,
+        )
+        return manifest
+
+    def measure_tuned(self, base: Base, manifest: AdapterManifest) -> None:
+        """The tuned model, through the engine that will serve it."""
+        prompt = Prompt(system=self._task.description)
+        candidate = Candidate(
+            name=f"tuned {base.name}",
+            kind=CandidateKind.TUNED,
+            digest=digest(["tuned", manifest.digest, _engine_version()]),
+            base=base.name,
+            adapter=manifest.digest,
+            parameters=base.parameters,
+        )
+        path = self._workspace.adapters / manifest.digest / adapter.GGUF_FILE
+        with self._engine(base, {manifest.digest: path}) as engine:
+            answerer = EngineAnswerer(engine, self._renderer(base), prompt, self._task, adapter=manifest.digest)
+            target = deployments.AdapterTarget(base=base.name, adapter=manifest.digest, prompt=prompt)
+            self._measure(candidate, answerer, target)
+
+    # -- proof ---------------------------------------------------------------------------------------------------
+
+    def report(self) -> tuple[Report, Path]:
+        """All candidates on the same held-out examples: JSON for machines, one HTML file for people."""
+        raise NotImplementedError
+
+    def decide(self, report: Report) -> Decision:
+        """Switch, keep, or need more data; the same evidence and plan are never decided twice."""
+        raise NotImplementedError
+
+    def deploy(self, decision: Decision) -> None:
+        """Serve every measured candidate as `task:candidate`, and what the decision names under the task's own name."""
+        raise NotImplementedError
+
+    # -- what the stages share -----------------------------------------------------------------------------------
+
+    @cached_property
+    def _examples(self) -> list[Example]:
+        return data.examples(self._workspace, self._dataset.digest)
+
+    @cached_property
+    def _held_out(self) -> list[Example]:
+        return self._examples_of(Split.HELD_OUT)
+
+    def _examples_of(self, split: Split) -> list[Example]:
+        return [example for example in self._examples if example.split is split]
+
+    def _renderer(self, base: Base) -> Renderer:
+        return Renderer(self._workspace.models / base.name)
+
+    def _engine(self, base: Base, adapters: Mapping[str, Path] | None = None) -> OnDemand:
+        return OnDemand(LlamaCpp(self._serving_weights(base), adapters, Settings(context=min(base.context_length, 2048))))
+
+    def _serving_weights(self, base: Base) -> Path:
+        """The base in the encoding that is answered from fastest at the same quality (bench/serving.py)."""
+        folder = self._workspace.models / base.name
+        target = folder / SERVING_WEIGHTS
+        if not target.exists():
+            with self._progress.step("re-encode"):
+                reencode(folder / base.weights.name, target, "Q8_0")
+        return target
+
+    def _stage(self, name: str, inputs: str, work: Callable[[], str]) -> str:
+        """The stage's output: on record for these inputs, or worked out now and recorded."""
+        found = stages.finished(self._store, self._task.task).get(name)
+        if found is not None and found.inputs == inputs:
+            return found.output
+        began = time.monotonic()
+        output = work()
+        stages.finish(self._store, self._task.task, name, inputs, output, time.monotonic() - began)
+        return output
+
+    def _measure(
+        self,
+        candidate: Candidate,
+        answerer: Answerer,
+        target: deployments.Target | None,
+        examples: Sequence[Example] | None = None,
+    ) -> None:
+        began = time.monotonic()
+        examples = self._held_out if examples is None else examples
+        rows = measure(candidate, answerer, examples, self._task, Answers(self._store), self._progress)
+        self._measured.append(Measured(candidate, rows, target))
+        self._say(candidate.kind.value, f"held-out {len(rows):,}/{len(self._held_out):,}   {candidate.name}", began)
+
+    def _sources(self) -> list[str]:
+        """Digests of the files that the data comes from; raises `DataError` where one is missing."""
+        named = [self._task.data.source, self._task.data.held_out]
+        return [_sha256(self._file.resolve(name)) for name in named if name and name != "captured"]
+
+    def _say(self, name: str, message: str, began: float) -> None:
+        self._progress.say(name, f"{message}   {time.monotonic() - began:,.0f} s")
+
+
+def _engine_version() -> str:
+    return f"xllamacpp {version('xllamacpp')} Q8_0"
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; data.source in the task file names it") from None
