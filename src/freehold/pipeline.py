@@ -123,7 +123,9 @@ class Flow:
     def data(self) -> Dataset:
         """The dataset, frozen; read anew only where the source or the task's wording of it changed."""
         began = time.monotonic()
-        inputs = digest([self._task.data.model_dump(), self._task.answer.model_dump(), self._task.seed, self._sources()])
+        inputs = digest(
+            [self._task.data.model_dump(), self._task.answer.model_dump(), self._task.seed, self._sources()]
+        )
         output = self._stage("data", inputs, lambda: data.build(self._file, self._workspace, self._progress).digest)
         dataset = data.read(self._workspace, output)
         self._dataset, self._task = dataset, with_labels(self._task, dataset.labels)
@@ -283,7 +285,9 @@ class Flow:
         return Renderer(self._workspace.models / base.name)
 
     def _engine(self, base: Base, adapters: Mapping[str, Path] | None = None) -> OnDemand:
-        return OnDemand(LlamaCpp(self._serving_weights(base), adapters, Settings(context=min(base.context_length, 2048))))
+        return OnDemand(
+            LlamaCpp(self._serving_weights(base), adapters, Settings(context=min(base.context_length, 2048)))
+        )
 
     def _serving_weights(self, base: Base) -> Path:
         """The base in the encoding that is answered from fastest at the same quality (bench/serving.py)."""
