@@ -6,6 +6,7 @@ where it was.
 """
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +14,18 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
+
 from freehold.catalogue import fit, pull, rights
 from freehold.data import build as data
+from freehold.data import freeze, leakage
 from freehold.decision import certificate, power
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.on_demand import OnDemand
 from freehold.engines.quantise import reencode
 from freehold.errors import RefusedError, UndeterminedError, UserError
 from freehold.evaluation import report as reports
+from freehold.evaluation import report_html
 from freehold.evaluation.answerers import Answerer, ClassifierAnswerer, EngineAnswerer, RecordedAnswerer, with_labels
 from freehold.evaluation.classifier import Classifier
 from freehold.evaluation.measure import measure
@@ -39,27 +44,42 @@ from freehold.records import (
     Report,
     Row,
     Split,
+    Verdict,
     digest,
 )
 from freehold.render import Prompt, Renderer
 from freehold.spec import LoraSettings, TaskFile
-from freehold.store import deployments, documents, stages
+from freehold.store import deployments, stages
 from freehold.store.answers import Answers
 from freehold.store.database import connect
-from freehold.store.workspace import Workspace
+from freehold.store.deployments import AdapterTarget, BaseTarget, ClassifierTarget, Deployment, RemoteTarget, Target
+from freehold.store.documents import Documents
+from freehold.store.workspace import Workspace, read_record, write_record
 from freehold.tuning import adapter, recipe
 
 SERVING_WEIGHTS = "weights.q8_0.gguf"
+DECISIONS = "decisions"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage: `message` is what came of it, `seconds` what it took this time."""
+
+    name: str
+    message: str
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to."""
+    """What a run came to. `served` are the public model names that now answer, the task's own first where it does."""
 
     dataset: Dataset
     report: Report
     decision: Decision
     page: Path
+    stages: tuple[Stage, ...]
+    served: tuple[str, ...]
 
 
 def run(file: TaskFile, workspace: Workspace, progress: Progress) -> Outcome:
@@ -79,8 +99,8 @@ def run(file: TaskFile, workspace: Workspace, progress: Progress) -> Outcome:
                 flow.measure_tuned(base, flow.tune(base))
         report, page = flow.report()
         decision = flow.decide(report)
-        flow.deploy(decision)
-        return Outcome(dataset, report, decision, page)
+        served = flow.deploy(decision)
+        return Outcome(dataset, report, decision, page, tuple(flow.stages), served)
 
 
 @dataclass(frozen=True)
@@ -89,7 +109,7 @@ class Measured:
 
     candidate: Candidate
     rows: Sequence[Row]
-    target: deployments.Target | None
+    target: Target | None
 
 
 class Flow:
@@ -99,6 +119,7 @@ class Flow:
         self._file, self._workspace, self._progress = file, workspace, progress
         self._task = file.task
         self._store = connect(workspace.database_url)
+        self.stages: list[Stage] = []
         self._measured: list[Measured] = []
         self._manifests: list[AdapterManifest] = []
 
@@ -106,14 +127,11 @@ class Flow:
 
     def pull(self) -> list[Base]:
         """The bases, each fetched and checked against its digest, and re-encoded for serving."""
-        names = self._task.candidates
-        if not isinstance(names, tuple):
-            names = fit.chosen(names)
         bases = []
-        for name in names:
+        for name in self._names():
             began = time.monotonic()
+            fit.require(name)
             base = pull.pull(name, self._workspace, self._progress)
-            fit.require(base)
             self._serving_weights(base)
             source = f"{base.weights.size / 1e6:,.0f} MB   {base.weights.source}, digest verified"
             self._say("pull", f"{base.name}   {source}", began)
@@ -127,7 +145,7 @@ class Flow:
             [self._task.data.model_dump(), self._task.answer.model_dump(), self._task.seed, self._sources()]
         )
         output = self._stage("data", inputs, lambda: data.build(self._file, self._workspace, self._progress).digest)
-        dataset = data.read(self._workspace, output)
+        dataset = freeze.read(self._workspace, output)
         self._dataset, self._task = dataset, with_labels(self._task, dataset.labels)
         counts = dataset.counts
         total = sum(source.rows for source in dataset.sources)
@@ -173,9 +191,7 @@ class Flow:
             return
         identity = digest(["incumbent", incumbent.model, [example.incumbent_answer for example in recorded]])
         candidate = Candidate(name=incumbent.model, kind=CandidateKind.INCUMBENT, digest=identity)
-        target = deployments.RemoteTarget(
-            base_url=incumbent.base_url or "", model=incumbent.model, api_key=incumbent.api_key
-        )
+        target = RemoteTarget(base_url=incumbent.base_url or "", model=incumbent.model, api_key=incumbent.api_key)
         self._measure(candidate, RecordedAnswerer(recorded), target if incumbent.base_url else None, recorded)
 
     def measure_prompted(self, base: Base) -> None:
@@ -191,7 +207,7 @@ class Flow:
         )
         with self._engine(base) as engine:
             answerer = EngineAnswerer(engine, renderer, prompt, self._task)
-            self._measure(candidate, answerer, deployments.BaseTarget(base=base.name, prompt=prompt))
+            self._measure(candidate, answerer, BaseTarget(base=base.name, prompt=prompt))
 
     def measure_classifier(self) -> None:
         """A plain classifier, because an honest tool says when a language model is not needed."""
@@ -202,7 +218,8 @@ class Flow:
         folders = self._workspace.root / "classifiers"
 
         def trained() -> str:
-            classifier = Classifier.train(train, self._dataset.labels, self._task.seed)
+            texts, answers = [each.text for each in train], [each.reference for each in train]
+            classifier = Classifier.train(texts, answers, self._task.seed)
             classifier.save(folders / classifier.digest)
             return classifier.digest
 
@@ -213,7 +230,7 @@ class Flow:
             digest=classifier.digest,
             parameters=classifier.parameters,
         )
-        target = deployments.ClassifierTarget(digest=classifier.digest, folder=f"classifiers/{classifier.digest}")
+        target = ClassifierTarget(digest=classifier.digest, folder=f"classifiers/{classifier.digest}")
         self._measure(candidate, ClassifierAnswerer(classifier), target)
 
     def tune(self, base: Base) -> AdapterManifest:
@@ -251,32 +268,94 @@ class Flow:
         path = self._workspace.adapters / manifest.digest / adapter.GGUF_FILE
         with self._engine(base, {manifest.digest: path}) as engine:
             answerer = EngineAnswerer(engine, self._renderer(base), prompt, self._task, adapter=manifest.digest)
-            target = deployments.AdapterTarget(base=base.name, adapter=manifest.digest, prompt=prompt)
+            target = AdapterTarget(base=base.name, adapter=manifest.digest, prompt=prompt)
             self._measure(candidate, answerer, target)
 
     # -- proof ---------------------------------------------------------------------------------------------------
 
     def report(self) -> tuple[Report, Path]:
         """All candidates on the same held-out examples: JSON for machines, one HTML file for people."""
-        raise NotImplementedError
+        measured = [(each.candidate, each.rows) for each in self._measured]
+        others = [example for example in self._examples if example.split is not Split.HELD_OUT]
+        leaks = len(leakage.leaks(self._held_out, others))
+        report = reports.build(self._task, self._dataset, measured, self._held_out, leaks)
+        page = report_html.page(report, self._held_out, measured, self._manifests)
+        path = reports.keep(self._workspace, report, measured, page)
+        Documents(self._store).add("report", report.digest, self._name)
+        return report, path
 
     def decide(self, report: Report) -> Decision:
-        """Switch, keep, or need more data; the same evidence and plan are never decided twice."""
-        raise NotImplementedError
+        """Switch, keep, or need more data; the same evidence under the same plan is not decided twice."""
+        folder = self._workspace.root / DECISIONS
+        known = [
+            read_record(folder / f"{each.digest}.json", Decision)
+            for each in self._decisions.all("decision", self._name)
+        ]
 
-    def deploy(self, decision: Decision) -> None:
-        """Serve every measured candidate as `task:candidate`, and what the decision names under the task's own name."""
-        raise NotImplementedError
+        def decided() -> str:
+            rows = {each.candidate.digest: each.rows for each in self._measured}
+            decision = certificate.decide(report, rows, self._plan, self._held_out, known)
+            write_record(folder / f"{decision.digest}.json", decision)
+            self._decisions.add("decision", decision.digest, self._name)
+            return decision.digest
+
+        output = self._stage("decision", digest([report.digest, self._plan]), decided)
+        return read_record(folder / f"{output}.json", Decision)
+
+    def deploy(self, decision: Decision) -> tuple[str, ...]:
+        """Serve every candidate as `task:candidate`, and what a decision to switch names under the task's own name.
+
+        Returns the public names, the task's own first.
+        """
+        evidence = {"dataset": self._dataset.digest, "decision": decision.digest, **decision.evidence}
+        chosen = decision.candidate if decision.verdict is Verdict.SWITCH else None
+        names = []
+        for each in self._measured:
+            if each.target is None:
+                continue
+            names.append(served_name(self._name, each.candidate))
+            self._deploy(names[-1], each.target, evidence, "measured")
+            if each.candidate.name == chosen:
+                self._deploy(self._name, each.target, evidence, f"decision {decision.digest[:12]}")
+                names.insert(0, self._name)
+        return tuple(names)
+
+    def _deploy(self, name: str, target: Target, evidence: dict[str, str], reason: str) -> None:
+        """One deployment, unless it stands like this already."""
+        deployment = Deployment(
+            name=name,
+            target=target,
+            answer_type=self._task.answer_type,
+            labels=self._dataset.labels,
+            json_schema=self._dataset.json_schema,
+            max_tokens=getattr(self._task.answer, "max_tokens", 256),
+            evidence=evidence,
+        )
+        standing = deployments.all_current(self._store).get(name)
+        if standing is None or msgspec.structs.replace(standing, evidence=evidence) != deployment:
+            deployments.deploy(self._store, deployment, reason)
 
     # -- what the stages share -----------------------------------------------------------------------------------
 
     @cached_property
     def _examples(self) -> list[Example]:
-        return data.examples(self._workspace, self._dataset.digest)
+        return freeze.examples(self._workspace, self._dataset.digest)
 
     @cached_property
     def _held_out(self) -> list[Example]:
         return self._examples_of(Split.HELD_OUT)
+
+    @property
+    def _name(self) -> str:
+        return self._task.task
+
+    @property
+    def _decisions(self) -> Documents:
+        return Documents(self._store)
+
+    def _names(self) -> tuple[str, ...]:
+        names = self._task.candidates
+        return names if isinstance(names, tuple) else selection.matching(names)
 
     def _examples_of(self, split: Split) -> list[Example]:
         return [example for example in self._examples if example.split is split]
@@ -300,19 +379,19 @@ class Flow:
 
     def _stage(self, name: str, inputs: str, work: Callable[[], str]) -> str:
         """The stage's output: on record for these inputs, or worked out now and recorded."""
-        found = stages.finished(self._store, self._task.task).get(name)
+        found = stages.finished(self._store, self._name).get(name)
         if found is not None and found.inputs == inputs:
             return found.output
         began = time.monotonic()
         output = work()
-        stages.finish(self._store, self._task.task, name, inputs, output, time.monotonic() - began)
+        stages.finish(self._store, self._name, name, inputs, output, time.monotonic() - began)
         return output
 
     def _measure(
         self,
         candidate: Candidate,
         answerer: Answerer,
-        target: deployments.Target | None,
+        target: Target | None,
         examples: Sequence[Example] | None = None,
     ) -> None:
         began = time.monotonic()
@@ -327,7 +406,14 @@ class Flow:
         return [_sha256(self._file.resolve(name)) for name in named if name and name != "captured"]
 
     def _say(self, name: str, message: str, began: float) -> None:
-        self._progress.say(name, f"{message}   {time.monotonic() - began:,.0f} s")
+        seconds = time.monotonic() - began
+        self.stages.append(Stage(name, message, round(seconds, 1)))
+        self._progress.say(name, f"{message}   {seconds:,.0f} s")
+
+
+def served_name(task: str, candidate: Candidate) -> str:
+    """The public model name of one candidate: `frontline-triage:tuned-smollm2-135m-instruct`."""
+    return f"{task}:{re.sub(r'[^a-z0-9.]+', '-', candidate.name.lower()).strip('-')}"
 
 
 def _engine_version() -> str:

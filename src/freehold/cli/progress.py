@@ -22,7 +22,9 @@ class Terminal:
         from rich.console import Console
 
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._started = time.monotonic()
+
+    def headline(self, text: str) -> None:
+        self._console.print(text, markup=False)
 
     def say(self, name: str, message: str) -> None:
         self._console.print(f"  {name:<10} {message}", markup=False)

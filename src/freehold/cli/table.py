@@ -17,6 +17,8 @@ COMMANDS: dict[str, Command] = {
     "decision": Command("freehold.cli.decision:app", "The newest decision: switch, keep, or need more data."),
     "arena": Command("freehold.cli.arena:arena", "Rank models by blind side-by-side votes."),
     "eval": Command("freehold.cli.evals:evals", "Compare what was measured, pin what must hold, rank over tasks."),
+    "run": Command("freehold.cli.flow:run", "Run the whole flow; skip what is done, resume what was interrupted."),
+    "demo": Command("freehold.cli.flow:demo", "Run the whole flow on the bundled task."),
     "report": Command("freehold.cli.evaluation:report", "Show what was measured: the newest report."),
     "serve": Command("freehold.cli.gateway:serve", "Answer OpenAI's API with the deployed models."),
     "ask": Command("freehold.cli.gateway:ask", "Ask a deployed model once, from the terminal."),

@@ -6,19 +6,32 @@ filtering (Chaudhuri et al. 2006; Bayardo et al. 2007, "Scaling up all pairs sim
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
-from freehold.data.row import Row
 from freehold.data.shingles import alike, normal, shingles
 
 
-def leaks(held_out: Sequence[Row], others: Sequence[Row]) -> list[tuple[str, str]]:
+class Located(Protocol):
+    """A row or an example: what it says, which session it came from, and where it stood."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def session(self) -> str | None: ...
+
+    @property
+    def origin(self) -> str: ...
+
+
+def leaks(held_out: Sequence[Located], others: Sequence[Located]) -> list[tuple[str, str]]:
     """Origins of (held-out, other) rows that must not stand on both sides; none is what is right."""
     sessions = {row.session: row for row in held_out if row.session is not None}
     shared = [(sessions[row.session].origin, row.origin) for row in others if row.session in sessions]
     return shared + [(first.origin, second.origin) for first, second in _near(held_out, others)]
 
 
-def _near(held_out: Sequence[Row], others: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
+def _near(held_out: Sequence[Located], others: Sequence[Located]) -> Iterator[tuple[Located, Located]]:
     mine = [shingles(normal(row.text)) for row in held_out]
     theirs = [shingles(normal(row.text)) for row in others]
     seen = Counter(gram for grams in (*mine, *theirs) for gram in grams)
