@@ -237,7 +237,7 @@ class Flow:
         """An adapter on the base; goes on from its last checkpoint where it was interrupted."""
         began = time.monotonic()
         assert isinstance(self._task.tune, LoraSettings)
-        chosen, _ = recipe.choose(self._task.tune, self._dataset.counts[Split.TRAIN])
+        chosen, _ = recipe.choose(self._task.tune, self._dataset.counts[Split.TRAIN], len(self._dataset.labels))
         tuning = adapter.Tuning(base, self._dataset, Prompt(system=self._task.description), chosen, self._task.seed)
 
         def tuned() -> str:
@@ -355,7 +355,7 @@ class Flow:
 
     def _names(self) -> tuple[str, ...]:
         names = self._task.candidates
-        return names if isinstance(names, tuple) else selection.matching(names)
+        return names if isinstance(names, tuple) else ()
 
     def _examples_of(self, split: Split) -> list[Example]:
         return [example for example in self._examples if example.split is split]

@@ -1,6 +1,7 @@
 """A base opened for training: weights dequantised once, in bf16 where the machine computes in it."""
 
-import os
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,20 @@ def precision(on: str) -> Any:  # noqa: ANN401 (a torch dtype; torch is imported
 
 def load_base(folder: Path) -> Any:  # noqa: ANN401 (a transformers model)
     """The base's model, ready to carry an adapter; raises `ModelFileError` on a file that is not one."""
-    os.environ.setdefault("TQDM_DISABLE", "1")  # transformers draws bars of its own while it dequantises
     from transformers import AutoModelForCausalLM, GgufConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     on = device()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            gguf_file=WEIGHTS_FILE,
-            quantization_config=GgufConfig(dequantize=True),
-            dtype=precision(on),
-            attn_implementation="eager" if on == "cpu" else "sdpa",
-        )
+        with redirect_stderr(StringIO()):  # transformers draws a bar of its own while it dequantises
+            model = AutoModelForCausalLM.from_pretrained(
+                folder,
+                gguf_file=WEIGHTS_FILE,
+                quantization_config=GgufConfig(dequantize=True),
+                dtype=precision(on),
+                attn_implementation="eager" if on == "cpu" else "sdpa",
+            )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelFileError(f"{folder / WEIGHTS_FILE}: cannot be opened for training ({error}); pull again") from None
     return model.to(on)

@@ -22,9 +22,9 @@ class LoraRecipe(Record, frozen=True, kw_only=True, tag="lora"):
     patience: int = 2
 
 
-def choose(settings: LoraSettings, examples: int) -> tuple[LoraRecipe, list[Resolved]]:
-    """The recipe for this many training examples, and where each number came from."""
-    epochs, why_epochs = _epochs(examples)
+def choose(settings: LoraSettings, examples: int, labels: int) -> tuple[LoraRecipe, list[Resolved]]:
+    """The recipe for this many training examples of this many labels (0: not labels), and where each number came from."""
+    epochs, why_epochs = _epochs(examples, labels)
     derived = {
         "rank": (16, "default: more did not help a 135M base on labels"),
         "learning_rate": (1e-3, "default for adapters on bases under 1B"),
@@ -47,7 +47,9 @@ def choose(settings: LoraSettings, examples: int) -> tuple[LoraRecipe, list[Reso
     return recipe, rows
 
 
-def _epochs(examples: int) -> tuple[int, str]:
-    """Passes enough for about 3,000 example visits, between 2 and 8; early stopping ends it sooner."""
-    epochs = max(2, min(8, round(3000 / max(examples, 1))))
-    return epochs, f"from the data: {examples} training examples; stops early on validation loss"
+def _epochs(examples: int, labels: int) -> tuple[int, str]:
+    """Passes enough for about 150 visits a label (3,000 in all where there are none), between 2 and 8."""
+    visits = 150 * labels or 3000
+    epochs = max(2, min(8, round(visits / max(examples, 1))))
+    what = f"{examples:,} training examples" + (f" of {labels} labels" if labels else "")
+    return epochs, f"from the data: {what}; stops early on validation loss"
