@@ -24,25 +24,23 @@ from freehold.engines.engine import Completion, Labels, Sampling
 from freehold.engines.llamacpp import LlamaCpp, Settings
 
 PROJECTIONS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
-LABELS = tuple(
-    [
-        "payroll",
-        "safety",
-        "scheduling",
-        "equipment",
-        "stock",
-        "training",
-        "access",
-        "benefits",
-        "transport",
-        "cleaning",
-        "complaint",
-        "praise",
-        "security",
-        "uniform",
-        "it-help",
-        "other",
-    ]
+LABELS = (
+    "payroll",
+    "safety",
+    "scheduling",
+    "equipment",
+    "stock",
+    "training",
+    "access",
+    "benefits",
+    "transport",
+    "cleaning",
+    "complaint",
+    "praise",
+    "security",
+    "uniform",
+    "it-help",
+    "other",
 )
 SYSTEM = "<|im_start|>system\nRoute each message to the team that owns it, and answer with its name only.<|im_end|>\n"
 WORDS = [

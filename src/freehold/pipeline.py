@@ -16,14 +16,14 @@ from pathlib import Path
 
 import msgspec
 
-from freehold.catalogue import fit, pull, rights
+from freehold.catalogue import fit, model, pull, rights, selection
 from freehold.data import build as data
 from freehold.data import freeze, leakage
 from freehold.decision import certificate, power
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.on_demand import OnDemand
 from freehold.engines.quantise import reencode
-from freehold.errors import RefusedError, UndeterminedError, UserError
+from freehold.errors import UserError
 from freehold.evaluation import report as reports
 from freehold.evaluation import report_html
 from freehold.evaluation.answerers import Answerer, ClassifierAnswerer, EngineAnswerer, RecordedAnswerer, with_labels
@@ -41,6 +41,7 @@ from freehold.records import (
     Decision,
     Example,
     Plan,
+    Provenance,
     Report,
     Row,
     Split,
@@ -147,28 +148,16 @@ class Flow:
         output = self._stage("data", inputs, lambda: data.build(self._file, self._workspace, self._progress).digest)
         dataset = freeze.read(self._workspace, output)
         self._dataset, self._task = dataset, with_labels(self._task, dataset.labels)
-        counts = dataset.counts
-        total = sum(source.rows for source in dataset.sources)
-        near = sum(count for reason, count in dataset.dropped.items() if "near-duplicate" in reason)
-        self._say(
-            "data",
-            f"{total:,} messages → {counts[Split.TRAIN]:,} train · {counts[Split.VALIDATION]:,} validation · "
-            f"{counts[Split.HELD_OUT]:,} held out · {near:,} near-duplicates dropped",
-            began,
-        )
+        self._say("data", data.summary(dataset), began)
         return dataset
 
     def rights(self, bases: Sequence[Base]) -> None:
         """The gate: nothing is tuned or deployed that the licence forbids for this use, or leaves unknown."""
         for base in bases:
             began = time.monotonic()
-            verdict = rights.check(base.name, self._task.use)
-            reason = "; ".join(reason.sentence for reason in verdict.reasons)
-            if verdict.verdict == "forbidden":
-                raise RefusedError(f"{base.name}: this use is forbidden: {reason}")
-            if verdict.verdict == "unknown":
-                raise UndeterminedError(f"{base.name}: whether this use is allowed is unknown: {reason}")
-            self._say("rights", f"{base.name}   {verdict.verdict}   {reason}", began)
+            verdict = rights.check(base.name, self._task.use, rights.Behind(teacher=self._teacher()), self._workspace)
+            rights.enforce(verdict)
+            self._say("rights", f"{base.name}   {verdict.headline} ({', '.join(verdict.licences)})", began)
 
     def plan(self) -> Plan:
         """What is fixed before any result is seen; stops where the held-out examples are hopelessly few."""
@@ -279,7 +268,8 @@ class Flow:
         others = [example for example in self._examples if example.split is not Split.HELD_OUT]
         leaks = len(leakage.leaks(self._held_out, others))
         report = reports.build(self._task, self._dataset, measured, self._held_out, leaks)
-        page = report_html.page(report, self._held_out, measured, self._manifests)
+        rows = {each.candidate.digest: each.rows for each in self._measured}
+        page = report_html.page(report, rows, self._held_out, self._task, self._manifests)
         path = reports.keep(self._workspace, report, measured, page)
         Documents(self._store).add("report", report.digest, self._name)
         return report, path
@@ -355,7 +345,20 @@ class Flow:
 
     def _names(self) -> tuple[str, ...]:
         names = self._task.candidates
-        return names if isinstance(names, tuple) else ()
+        if isinstance(names, tuple):
+            return names
+        size = selection.count(names.max_params) if names.max_params else None
+        wanted = selection.Filter(max_params=size, min_openness=names.min_openness, available=fit.available_bytes())
+        found = [each.name for each in selection.select(model.built_in().values(), wanted) if each.kind == "chat"]
+        if not found:
+            raise UserError("candidates: no model of the catalogue that fits this machine satisfies the filter")
+        return tuple(found)
+
+    def _teacher(self) -> str | None:
+        """The rented model whose answers would be trained on, where any would be."""
+        own = {Provenance.INCUMBENT, Provenance.ACCEPTED}
+        taught = any(example.provenance in own for example in self._examples_of(Split.TRAIN))
+        return self._task.incumbent.model if taught and self._task.incumbent else None
 
     def _examples_of(self, split: Split) -> list[Example]:
         return [example for example in self._examples if example.split is split]

@@ -80,7 +80,6 @@ def _fetch(found: Model, workspace: Workspace, progress: Progress) -> Base:
     ready.rename(workspace.models / found.name)
     lock.record(workspace.lock_file, found.name, files)
     shutil.rmtree(partial, ignore_errors=True)
-    progress.say(f"pull {found.name}", f"{base.weights.size / 1e6:,.0f} MB · {files[0].source.name} · digest verified")
     return base
 
 

@@ -13,7 +13,6 @@ from freehold.cli.output import as_json, say
 from freehold.cli.progress import Terminal
 from freehold.cli.task import DEFAULT_TASK_FILE, JsonOption, TaskFileArgument
 from freehold.decision.certificate import headline
-from freehold.evaluation import report as reports
 from freehold.pipeline import Outcome
 from freehold.pipeline import run as run_flow
 from freehold.store.workspace import Workspace

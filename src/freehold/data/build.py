@@ -56,7 +56,6 @@ def build(file: TaskFile, workspace: Workspace, progress: Progress) -> Dataset:
         rows = _divide(work, pool, held_out, step)
         _none_leaks(rows)
         dataset = freeze(file.task, Parts(rows, work.dropped, work.conflicts, labels, sources), Salts(paths), workspace)
-    progress.say("data", summary(dataset))
     return dataset
 
 

@@ -10,7 +10,7 @@ from freehold.errors import ModelFileError
 
 @dataclass(frozen=True)
 class AdapterFiles:
-    """GGUF adapters by the name that requests give. `digests` names the SHA-256 that a file must have, where recorded."""
+    """GGUF adapters by the name that requests give; `digests` names the SHA-256 a file must have, where recorded."""
 
     paths: Mapping[str, Path] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)

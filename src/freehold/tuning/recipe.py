@@ -23,7 +23,7 @@ class LoraRecipe(Record, frozen=True, kw_only=True, tag="lora"):
 
 
 def choose(settings: LoraSettings, examples: int, labels: int) -> tuple[LoraRecipe, list[Resolved]]:
-    """The recipe for this many training examples of this many labels (0: not labels), and where each number came from."""
+    """The recipe for so many training examples of so many labels (0: none), and where each number came from."""
     epochs, why_epochs = _epochs(examples, labels)
     derived = {
         "rank": (16, "default: more did not help a 135M base on labels"),
