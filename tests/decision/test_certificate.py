@@ -39,6 +39,11 @@ def test_the_simplest_of_the_good_ones_is_named_and_told_against_the_best(materi
     assert "3 candidates share an error of 5 % (Bonferroni)" in decision.reasons[1]
 
 
+def test_a_winner_that_is_shown_to_be_better_is_called_better(material: Make) -> None:
+    decision = material({INCUMBENT: answers(200, range(60)), TUNED: answers(200, range(10))}).decide()
+    assert decision.reasons[0].startswith("it is better than incumbent (difference +25.0 [")
+
+
 def test_a_worse_classifier_does_not_win(material: Make) -> None:
     decision = material({TUNED: answers(200, range(10)), CLASSIFIER: answers(200, range(60))}).decide()
     assert (decision.verdict, decision.candidate) == (Verdict.SWITCH, "tuned")

@@ -182,7 +182,9 @@ def _among_candidates(case: Case) -> Finding:
 
 
 def _switch(case: Case, chosen: Comparison, passed: int) -> Finding:
-    first = f"it is within {points(case.plan.margin)} of {chosen.against} (difference {spell(chosen.difference)})"
+    better = chosen.difference.low > 0
+    how = f"better than {chosen.against}" if better else f"within {points(case.plan.margin)} of {chosen.against}"
+    first = f"it is {how} (difference {spell(chosen.difference)})"
     reasons = [first, _rule(case)]
     if not case.incumbent and len(case.candidates) > 2:
         reasons.append(

@@ -55,15 +55,16 @@ def thousand(amount: Range | None) -> str:
 
 def pays(found: BreakEven) -> str:
     """Volume and date in one sentence, with their ranges."""
-    volume = span(found.volume, lambda value: f"{value:,.0f}")
+    today = f"today's {found.jobs.value:,.0f}"
+    if found.volume.best is None:
+        return f"At no volume that was looked at, up to a thousand times {today} jobs a month."
+    volume = f"From {span(found.volume, lambda value: f'{value:,.0f}')} jobs a month on."
+    if found.months.best is None:
+        return f"{volume} At {today} it does not pay back within ten years."
     months = span(found.months, lambda value: f"{value:,.1f}")
-    sentence = (
-        f"From {volume} jobs a month on; at today's {found.jobs.value:,.0f} it has paid back after {months} months"
-    )
-    if not any(found.dates):
-        return sentence + "."
     best, expected, worst = (each.isoformat() if each else "never" for each in found.dates)
-    return f"{sentence}, on {expected} [{best}, {worst}]."
+    when = f", on {expected} [{best}, {worst}]" if any(found.dates) else ""
+    return f"{volume} At {today} what is spent once has been paid back after {months} months{when}."
 
 
 def span(found: Span, spelled: Callable[[Decimal], str]) -> str:

@@ -68,7 +68,7 @@ def forest(comparisons: Sequence[Comparison], margin: float) -> str:
         _line((at(-margin), 14), (at(-margin), height - 24), _RENTED, "5 3"),
         _line((at(0), 14), (at(0), height - 24), _FAINT),
         _text(at(-margin), height - 8, f"margin −{margin * 100:g} points", "middle", _RENTED),
-        _text(at(0), height - 8, "equal", "middle"),
+        _text(at(0), 11, "equal", "middle"),
     ]
     for index, each in enumerate(comparisons):
         y, colour = 28 + 30 * index, _OWNED if each.non_inferior else _INK
