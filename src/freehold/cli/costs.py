@@ -11,6 +11,7 @@ import typer
 
 from freehold.cli.evaluation import newest_report
 from freehold.cli.output import as_json, say, table
+from freehold.cli.tasks import of_task
 from freehold.decision import cost_sheet, measured, scenarios
 from freehold.decision.break_even import BreakEven, Span, break_even
 from freehold.decision.cost_sheet import Sheet
@@ -25,6 +26,8 @@ from freehold.store.workspace import Workspace, write_atomically
 SheetArgument = Annotated[Path, typer.Argument(help="The cost sheet; see docs/costs.md.", metavar="[SHEET]")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OptionOption = Annotated[str | None, typer.Option("--option", help="Which option; left out: every one but the rented.")]
+
+OfOption = Annotated[str | None, typer.Option("--of", help="Measure the traffic of this task (see `freehold tasks`).")]
 
 DEFAULT_SHEET = Path("costs.yaml")
 
@@ -64,9 +67,9 @@ def sheet(path: SheetArgument = DEFAULT_SHEET) -> None:
     say(f"wrote {path}; next: put your own figures in, then `freehold decision cost {path}`")
 
 
-def cost(path: SheetArgument = DEFAULT_SHEET, json: JsonOption = False) -> None:
+def cost(path: SheetArgument = DEFAULT_SHEET, of: OfOption = None, json: JsonOption = False) -> None:
     """Show what an accepted answer costs, for every option, as a range with its lines."""
-    made = load(path)
+    made = load(path, of)
     found = costs(made)
     if json:
         as_json([cost_json(each) for each in found])
@@ -98,12 +101,13 @@ def print_costs(found: list[Cost]) -> None:
 
 def break_even_command(
     path: SheetArgument = DEFAULT_SHEET,
+    of: OfOption = None,
     option: OptionOption = None,
     svg: Annotated[Path | None, typer.Option("--svg", help="Also write the picture, two drawings in one page.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Show from which volume and which day owning pays, and what that depends on."""
-    made = load(path)
+    made = load(path, of)
     found = [break_even(made, name) for name in owned(made, option)]
     if svg is not None:
         drawn = "\n".join(break_even_curve(each) + "\n" + tornado(each) for each in found)
@@ -175,8 +179,8 @@ def reckoned(path: Path) -> tuple[list[Cost], list[BreakEven]]:
     return costs(made), pays
 
 
-def load(path: Path) -> Sheet:
-    """A sheet with its gaps filled from the newest report, where there is one."""
+def load(path: Path, of: str | None = None) -> Sheet:
+    """A sheet with its gaps filled: from the traffic of a task as `freehold tasks` names it, and the newest report."""
     try:
         made = cost_sheet.parse(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
@@ -184,6 +188,8 @@ def load(path: Path) -> Sheet:
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not UTF-8 text; a cost sheet is YAML in UTF-8") from None
     workspace = Workspace.here()
+    if of is not None:
+        made = measured.fill_from_traffic(made, of_task(workspace, of))
     try:
         report = newest_report(workspace)
     except NotFoundError:

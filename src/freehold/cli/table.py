@@ -15,6 +15,7 @@ COMMANDS: dict[str, Command] = {
     "init": Command("freehold.cli.task:init", "Write a new task file."),
     "plan": Command("freehold.cli.task:plan", "Show every resolved value, its source, and the statistical power."),
     "decision": Command("freehold.cli.decision:app", "The newest decision: switch, keep, or need more data."),
+    "tasks": Command("freehold.cli.tasks:tasks", "What the captured traffic is made of, and which task to own first."),
     "arena": Command("freehold.cli.arena:arena", "Rank models by blind side-by-side votes."),
     "eval": Command("freehold.cli.evals:evals", "Compare what was measured, pin what must hold, rank over tasks."),
     "run": Command("freehold.cli.flow:run", "Run the whole flow; skip what is done, resume what was interrupted."),

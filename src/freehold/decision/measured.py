@@ -1,6 +1,6 @@
-"""What a report already knows is not asked for again: tokens, machine time and the accepted share of every candidate.
+"""What was measured is not asked for again: tokens, machine time and accepted share from a report, volume from traffic.
 
-A sheet's own figures stand; only what it leaves out is filled in, with the report as its source.
+A sheet's own figures stand; only what it leaves out is filled in, with the measurement as its source.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from freehold.decision.cost_sheet import Estimate, Option, Share, Sheet
+from freehold.decision.traffic import Seen, accepted, attempts, jobs_a_month, tokens, turns
 from freehold.records import CandidateFigures, CandidateKind, Report, Row
 
 # Shares of right answers, which an accepted answer may be reckoned by; similarity of texts is no such share.
@@ -23,6 +24,25 @@ def fill(sheet: Sheet, report: Report, rows: Mapping[str, Sequence[Row]]) -> She
         for name, option in sheet.options.items()
     }
     return sheet.model_copy(update={"options": options})
+
+
+def fill_from_traffic(sheet: Sheet, seen: Sequence[Seen]) -> Sheet:
+    """The sheet with the traffic's volume, and its rented option with what answers took, where those are left out."""
+    jobs = jobs_a_month(seen)
+    if sheet.traffic.jobs is None and jobs is not None:
+        sheet = sheet.model_copy(update={"traffic": sheet.traffic.model_copy(update={"jobs": jobs})})
+    if sheet.rented is None:
+        return sheet
+    option = sheet.options[sheet.rented]
+    measured = {
+        "accepted": accepted(seen),
+        "turns": turns(seen),
+        "attempts": attempts(seen),
+        "input_tokens": tokens(seen, lambda each: each.input_tokens),
+        "output_tokens": tokens(seen, lambda each: each.output_tokens),
+    }
+    update = {name: value for name, value in measured.items() if value and name not in option.model_fields_set}
+    return sheet.model_copy(update={"options": {**sheet.options, sheet.rented: option.model_copy(update=update)}})
 
 
 def _match(name: str, report: Report) -> CandidateFigures | None:

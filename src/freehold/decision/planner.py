@@ -28,7 +28,11 @@ _INDEPENDENT = {"accepted", "corrected"}
 
 @dataclass(frozen=True)
 class Prospect:
-    """One task of the traffic. Money is a day's, in `currency`; None is unknown, and `advice` says what settles it."""
+    """One task of the traffic. Money is a day's, in `currency`; None is unknown, and `advice` says what settles it.
+
+    `references` are distinct messages whose answer somebody stood behind, `references_needed` those it takes when a
+    fifth of them is held out.
+    """
 
     task: str
     by: str
@@ -58,7 +62,7 @@ def _prospect(group: Group, plan: Plan, machine_per_day: Range | None, whole: in
     spend, currency = _spend(group.seen, whole)
     distinct = len({each.user for each in group.seen if each.answer})
     references = len({each.user for each in group.seen if each.verdict in _INDEPENDENT})
-    needed = pairs_needed(plan)
+    needed = math.ceil(pairs_needed(plan) / _HELD_OUT)
     saving = None
     if spend is not None and machine_per_day is not None and references:
         saving = spend.minus(machine_per_day)
@@ -113,9 +117,8 @@ def _advice(found: Prospect) -> str:
         return "collect more traffic"
     if found.references == 0:
         return "collect feedback"
-    if found.references * _HELD_OUT < found.references_needed:
-        wanted = about(math.ceil(found.references_needed / _HELD_OUT))
-        return f"collect feedback: {found.references:,} answers judged, about {wanted} needed"
+    if found.references < found.references_needed:
+        return f"collect feedback: {found.references:,} of about {about(found.references_needed)}"
     if found.spend is None:
         return "unknown: what it costs today has no price"
     if found.saving is None:

@@ -1,7 +1,7 @@
 """Captured traffic as planner and backtest see it: one record a request, with its cost and what was said of it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from statistics import fmean
 
@@ -11,6 +11,7 @@ from freehold.records import Record
 
 _DAY = 86_400_000_000
 PICO = 10**12
+DAYS_A_MONTH = 30
 # A day with less than this share of the busiest day's traffic is a stray clock, not a day.
 _STRAY = 0.01
 
@@ -62,9 +63,7 @@ def turns(seen: Sequence[Seen]) -> Estimate | None:
     """
     if not seen:
         return None
-    sessions: dict[str, list[Seen]] = {}
-    for each in sorted(seen, key=lambda each: each.at):
-        sessions.setdefault(each.session or each.id, []).append(each)
+    sessions = _sessions(seen)
     lengths = [length for session in sessions.values() for length in _jobs(session)]
     owners = [name for name, session in sessions.items() for _ in _jobs(session)]
     if len(set(lengths)) == 1:
@@ -75,12 +74,41 @@ def turns(seen: Sequence[Seen]) -> Estimate | None:
     return Estimate(low=low, value=value, high=high, source=f"{len(sessions):,} sessions")
 
 
+def jobs_a_month(seen: Sequence[Seen]) -> Estimate | None:
+    """Jobs in 30 days at the rate of the days seen, with a 95 % range for how many happen to come (Poisson)."""
+    if not seen:
+        return None
+    count, covered = sum(len(_jobs(session)) for session in _sessions(seen).values()), days(seen)
+    spread = 1.96 * count**0.5
+    low, value, high = (
+        _decimal(max(0.0, each) / covered * DAYS_A_MONTH) for each in (count - spread, count, count + spread)
+    )
+    return Estimate(low=low, value=value, high=high, source=f"{count:,} jobs in {covered} days")
+
+
+def tokens(seen: Sequence[Seen], of: Callable[[Seen], int]) -> Estimate | None:
+    """The mean of an attempt's tokens; None where none were counted."""
+    counted = sum(of(each) for each in seen)
+    if counted == 0:
+        return None
+    mean = _decimal(counted / sum(each.attempts for each in seen))
+    return Estimate(low=mean, value=mean, high=mean, source=f"{len(seen):,} requests")
+
+
 def attempts(seen: Sequence[Seen]) -> Estimate | None:
     """Upstream attempts a request; None where nothing was recorded."""
     if not seen:
         return None
     mean = max(Decimal(1), _decimal(fmean(each.attempts for each in seen)))
     return Estimate(low=mean, value=mean, high=mean, source=f"{len(seen):,} requests")
+
+
+def _sessions(seen: Sequence[Seen]) -> dict[str, list[Seen]]:
+    """Requests by session, in the order they came; one without a session stands alone."""
+    sessions: dict[str, list[Seen]] = {}
+    for each in sorted(seen, key=lambda each: each.at):
+        sessions.setdefault(each.session or each.id, []).append(each)
+    return sessions
 
 
 def _jobs(session: Sequence[Seen]) -> list[int]:

@@ -1,0 +1,77 @@
+"""Captured exchanges with what their attempts cost together and the last word that was said of them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from sqlalchemy import func, select
+
+from freehold.store.database import Store
+from freehold.store.exchanges import Exchange
+from freehold.store.schema import exchanges, feedback, usage
+
+
+class Spent(msgspec.Struct, frozen=True, kw_only=True):
+    """All attempts of one exchange. `cost` is in pico-units; None where one has no price, or currencies differ."""
+
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    cost: int | None
+    currency: str | None
+
+
+def costed(store: Store) -> Iterator[tuple[Exchange, Spent, str | None]]:
+    """Every kept exchange that was answered and is nobody's shadow, oldest first, with its verdict if it has one."""
+    spent, said = _spent(), _last_word()
+    query = (
+        select(exchanges, *(spent.c[name] for name in _SPENT), said.c.verdict)
+        .outerjoin(spent, spent.c.exchange == exchanges.c.id)
+        .outerjoin(said, said.c.exchange == exchanges.c.id)
+        .where(exchanges.c.finished, exchanges.c.status == 200)
+        .where(exchanges.c.request.is_not(None), exchanges.c.shadow_of.is_(None))
+        .order_by(exchanges.c.at, exchanges.c.id)
+    )
+    with store.connect().execution_options(yield_per=1000) as connection:
+        for row in connection.execute(query).mappings():
+            yield _read(dict(row))
+
+
+_SPENT = ("attempts", "tokens_in", "tokens_out", "cost", "priced", "currency", "other_currency")
+
+
+def _spent() -> Any:  # noqa: ANN401 (SQLAlchemy's subquery)
+    return (
+        select(
+            usage.c.exchange,
+            func.count().label("attempts"),
+            func.sum(usage.c.input_tokens).label("tokens_in"),
+            func.sum(usage.c.output_tokens).label("tokens_out"),
+            func.sum(usage.c.cost).label("cost"),
+            func.count(usage.c.cost).label("priced"),
+            func.min(usage.c.currency).label("currency"),
+            func.max(usage.c.currency).label("other_currency"),
+        )
+        .group_by(usage.c.exchange)
+        .subquery()
+    )
+
+
+def _last_word() -> Any:  # noqa: ANN401
+    last = select(func.max(feedback.c.id)).group_by(feedback.c.exchange)
+    return select(feedback.c.exchange, feedback.c.verdict).where(feedback.c.id.in_(last)).subquery()
+
+
+def _read(fields: dict[str, Any]) -> tuple[Exchange, Spent, str | None]:
+    verdict = fields.pop("verdict")
+    found = {name: fields.pop(name) for name in _SPENT}
+    attempts = int(found["attempts"] or 0)
+    whole = attempts > 0 and found["priced"] == attempts and found["currency"] == found["other_currency"]
+    spent = Spent(
+        attempts=max(1, attempts),
+        input_tokens=int(found["tokens_in"] or 0),
+        output_tokens=int(found["tokens_out"] or 0),
+        cost=int(found["cost"]) if whole else None,
+        currency=found["currency"] if whole else None,
+    )
+    return Exchange(**fields), spent, verdict
