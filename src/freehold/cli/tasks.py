@@ -48,10 +48,8 @@ def tasks(
         ["task", "requests", "spend a day", "answers", "data to tune", "judged", "saving if owned", "own first?"],
         [_row(each) for each in found],
     )
-    first = found[0]
-    say(
-        f"\n  {len(seen):,} requests over {first.days} {'day' if first.days == 1 else 'days'} · told apart by system prompt, template and meaning"
-    )
+    covered = f"{found[0].days} {'day' if found[0].days == 1 else 'days'}"
+    say(f"\n  {len(seen):,} requests over {covered} · told apart by system prompt, template and meaning")
     if machine is None:
         say("  savings need what a machine costs: --machine 0.04 (an hour)")
 
