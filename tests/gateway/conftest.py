@@ -6,7 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from gateway_house import House, make_base
+from gateway_house import House, RunningUpstream, make_base
+from msgspec.structs import replace
 
 from freehold.records import AnswerType
 from freehold.render import Prompt
@@ -31,6 +32,21 @@ def house(tmp_path: Path) -> House:
     for deployment in (triage, plain):
         deploy(made.store, deployment, "test")
     return made
+
+
+@pytest.fixture
+def upstream() -> Iterator[RunningUpstream]:
+    """The fake upstream that ships."""
+    with RunningUpstream().open() as running:
+        yield running
+
+
+@pytest.fixture
+def passing(house: House, upstream: RunningUpstream) -> Iterator[House]:
+    """A gateway with an upstream behind it."""
+    house.settings = replace(house.settings, upstream=upstream.url)
+    with house.open():
+        yield house
 
 
 @pytest.fixture

@@ -4,18 +4,22 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any
 
 import msgspec
 
 from freehold.engines.engine import Answer, Completion, Piece
 from freehold.errors import EngineError
 from freehold.gateway.backends import Backends
-from freehold.gateway.serve import Settings, serving
+from freehold.gateway.fake_upstream import Dials, FakeUpstream
+from freehold.gateway.keeper import recover
+from freehold.gateway.serve import Settings, listening, serving
 from freehold.records import AdapterManifest, Base, BaseFile
 from freehold.render import TEMPLATE_FILE, TOKENIZER_FILE, ChatTemplate
 from freehold.store.database import Store, connect
+from freehold.store.exchanges import Attempt, Exchange, found, listed
 from freehold.store.workspace import Workspace, write_record
 
 TEMPLATE = ChatTemplate(
@@ -129,6 +133,26 @@ class TalkingEngine:
         self.stopped += 1
 
 
+class RunningUpstream:
+    """The fake upstream that ships, on a port of its own; `dials` may be turned while it runs."""
+
+    def __init__(self) -> None:
+        self.app = FakeUpstream(Dials())
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def turn(self, **dials: float | bool | None) -> None:
+        self.app.dials = Dials(**dials)  # type: ignore[arg-type]
+
+    @contextmanager
+    def open(self) -> Iterator["RunningUpstream"]:
+        with in_thread(lambda: listening(self.app, Settings(port=self.port))):
+            yield self
+
+
 class FirstWord:
     """A classifier that answers the first word."""
 
@@ -156,34 +180,49 @@ class House:
 
     @contextmanager
     def open(self) -> Iterator["House"]:
-        """Serve in a thread while the block runs."""
-        started, failures = threading.Event(), []
-        loop = asyncio.new_event_loop()
-        stop = asyncio.Event()
+        """Serve in a thread while the block runs; what was asked is in the store behind it."""
+        with in_thread(lambda: serving(self.workspace, self.settings, self.backends)):
+            yield self
 
-        async def run() -> None:
-            try:
-                async with serving(self.workspace, self.settings, self.backends):
-                    started.set()
-                    await stop.wait()
-            except BaseException as error:
-                failures.append(error)
-                raise
-            finally:
-                started.set()
+    def kept(self) -> list[Exchange]:
+        """What is recorded so far, newest first."""
+        recover(self.workspace.root / "journal", self.store)
+        return listed(self.store, 10_000)
 
-        thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
-        thread.start()
-        started.wait()
+    def attempts(self) -> list[Attempt]:
+        """The attempts of everything recorded so far, oldest first."""
+        return [each for exchange in reversed(self.kept()) for each in found(self.store, exchange.id)[1]]
+
+
+@contextmanager
+def in_thread(work: Callable[[], AbstractAsyncContextManager[Any]]) -> Iterator[None]:
+    """Hold an asynchronous context open in a thread with a loop of its own."""
+    started, failures = threading.Event(), []
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def run() -> None:
         try:
-            if not failures:
-                yield self
+            async with work():
+                started.set()
+                await stop.wait()
+        except BaseException as error:
+            failures.append(error)
         finally:
-            loop.call_soon_threadsafe(stop.set)
-            thread.join()
-            loop.close()
-        if failures:
-            raise failures[0]
+            started.set()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
+    thread.start()
+    started.wait()
+    try:
+        if not failures:
+            yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+    if failures:
+        raise failures[0]
 
 
 def free_port() -> int:

@@ -138,8 +138,7 @@ def test_children_hold_every_adapter_of_their_base() -> None:
         BaseTarget(base="two"),
         ClassifierTarget(digest="c", folder="f"),
     ]
-    deployments = [Deployment(name=str(at), target=target) for at, target in enumerate(targets)]
-    assert needs_of(deployments) == {"one": ("a", "b"), "two": ()}
+    assert needs_of(targets) == {"one": ("a", "b"), "two": ()}
 
 
 def _eventually(ask: Callable[[], Any], seconds: float = 10) -> str | None:

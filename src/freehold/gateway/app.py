@@ -1,9 +1,11 @@
-"""The door: which address is answered by what. Every refusal leaves through `Refusals`, in one shape."""
+"""Which address is answered by what. Every refusal leaves through `Refusals`, in one shape."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any
 
+import aiohttp
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -11,51 +13,35 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from freehold.errors import FreeholdError
+from freehold.errors import FreeholdError, NotFoundError
 from freehold.gateway import body
-from freehold.gateway.chat import ChatRequest, Chunks, completion, event
+from freehold.gateway.call import caller_of
+from freehold.gateway.chat import event
+from freehold.gateway.door import Desk, Door
+from freehold.gateway.endpoints import ENDPOINTS
 from freehold.gateway.faults import fault_of, unserved
-from freehold.gateway.hangup import Hangup
-from freehold.gateway.owned import Respondent
-from freehold.gateway.roster import Roster
+from freehold.gateway.upstream import resolved_key
+from freehold.store import exchanges
+from freehold.store.database import Store
 
 log = logging.getLogger(__name__)
 
-_CHAT = msgspec.json.Decoder(ChatRequest)
-_JSON = [(b"content-type", b"application/json")]
-_EVENTS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
-
-
-class ChatCompletions:
-    """`POST /v1/chat/completions`."""
-
-    def __init__(self, roster: Roster, limit: int) -> None:
-        self._roster = roster
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        chat = body.typed(await body.read(scope, receive, self._limit), _CHAT)
-        respondent = self._roster.respondent(chat.model)
-        if respondent is None:
-            raise self._roster.unknown(chat.model)
-        async with Hangup(receive):
-            if chat.stream:
-                await _stream(chat, respondent, send)
-            else:
-                reply = await respondent.answer(chat)
-                answer = msgspec.json.encode(completion(chat.model, respondent.fingerprint, reply))
-                await _send(send, 200, _JSON, answer)
+_FEEDBACK = msgspec.json.Decoder(exchanges.Feedback)
 
 
 class Refusals:
-    """Whatever is raised below becomes one refusal; after the first byte it is the last event of the stream."""
+    """Whatever is raised below becomes one refusal; after the first byte it is the last event of the stream.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    The endpoints on the hot path are found by their address alone; everything else goes through the router.
+    """
+
+    def __init__(self, doors: dict[str, ASGIApp], router: ASGIApp) -> None:
+        self._doors = doors
+        self._router = router
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self._app(scope, receive, send)
+            return await self._router(scope, receive, send)
         started = False
         scope["app"] = self  # so that the router raises its refusals instead of writing them
 
@@ -64,8 +50,9 @@ class Refusals:
             started = True
             await send(message)
 
+        door = self._doors.get(scope["path"]) if scope["method"] == "POST" else None
         try:
-            await self._app(scope, receive, watched)
+            await (door or self._router)(scope, receive, watched)
         except ClientDisconnect:
             return
         except HTTPException as error:
@@ -80,52 +67,83 @@ class Refusals:
                 await fault.response()(scope, receive, send)
 
 
-def build(roster: Roster, limit: int = body.DEFAULT_LIMIT_BYTES, more: Sequence[BaseRoute] = ()) -> ASGIApp:
-    """The whole application; `more` are other rooms' routes (the console's)."""
+class Pages:
+    """What is looked up rather than answered: models, exchanges, health."""
 
-    async def models(_: Request) -> Response:
-        return _json({"object": "list", "data": [_model(name) for name in roster.names]})
+    def __init__(self, desk: Desk, store: Store) -> None:
+        self._desk = desk
+        self._store = store
 
-    async def model(request: Request) -> Response:
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/v1/models", self.models, methods=["GET"]),
+            Route("/v1/models/{name:path}", self.model, methods=["GET"]),
+            Route("/freehold/v1/feedback", self.feedback, methods=["POST"]),
+            Route("/freehold/v1/exchanges/{id}", self.exchange, methods=["GET"]),
+            Route("/healthz", self.healthz, methods=["GET"]),
+        ]
+
+    async def models(self, request: Request) -> Response:
+        """Ours first, then the upstream's, as the caller's key sees them."""
+        self._desk.keyring.whose(caller_of(request.scope).secret)
+        names = self._desk.routes.roster.names
+        others = [each for each in await self._upstream_models(request) if each.get("id") not in names]
+        return _json({"object": "list", "data": [*map(_model, names), *others]})
+
+    async def model(self, request: Request) -> Response:
+        self._desk.keyring.whose(caller_of(request.scope).secret)
         name = request.path_params["name"]
-        if name not in roster.served:
-            raise roster.unknown(name)
-        return _json(_model(name))
+        if name in self._desk.routes.roster.served:
+            return _json(_model(name))
+        for each in await self._upstream_models(request):
+            if each.get("id") == name:
+                return _json(each)
+        raise self._desk.routes.roster.unknown(name)
 
-    async def healthz(_: Request) -> Response:
+    async def feedback(self, request: Request) -> Response:
+        self._desk.keyring.whose(caller_of(request.scope).secret)
+        content = await body.read(request.scope, request.receive, self._desk.max_body)
+        said = body.typed(content, _FEEDBACK)
+        await asyncio.to_thread(exchanges.say, self._store, self._desk.recorder.redact_feedback(said))
+        return _json({"exchange": said.exchange, "verdict": said.verdict})
+
+    async def exchange(self, request: Request) -> Response:
+        """One exchange, its attempts with their cost, and what was said of it."""
+        allowed = self._desk.keyring.whose(caller_of(request.scope).secret)
+        id = request.path_params["id"]
+        exchange, attempts, said = await asyncio.to_thread(exchanges.found, self._store, id)
+        if allowed is not None and exchange.key != allowed.key.id:
+            raise NotFoundError(f"there is no exchange {id} of this key")
+        return _json({"exchange": exchange, "attempts": attempts, "feedback": said})
+
+    async def healthz(self, _: Request) -> Response:
         return _json({"status": "ok"})
 
-    routes: list[BaseRoute] = [
-        Route("/v1/chat/completions", ChatCompletions(roster, limit), methods=["POST"]),
-        Route("/v1/models", models, methods=["GET"]),
-        Route("/v1/models/{name:path}", model, methods=["GET"]),
-        Route("/healthz", healthz, methods=["GET"]),
-        *more,
-    ]
-    return Refusals(Router(routes, redirect_slashes=False))
+    async def _upstream_models(self, request: Request) -> list[dict[str, Any]]:
+        """What the upstream lists; nothing where it cannot be asked."""
+        routes = self._desk.routes
+        if routes.upstream is None:
+            return []
+        caller = caller_of(request.scope)
+        if self._desk.keyring.whose(caller.secret) is not None:
+            caller.secret = resolved_key(routes.upstream_key)
+        headers = {"authorization": f"Bearer {caller.secret}"} if caller.secret else {}
+        timeout = aiohttp.ClientTimeout(total=10)
+        try:
+            async with routes.http.get(f"{routes.upstream}/models", headers=headers, timeout=timeout) as response:
+                listed = msgspec.json.decode(await response.read()) if response.status == 200 else {}
+        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError):
+            return []
+        data = listed.get("data") if isinstance(listed, dict) else None
+        return [each for each in data if isinstance(each, dict)] if isinstance(data, list) else []
 
 
-async def _stream(chat: ChatRequest, respondent: Respondent, send: Send) -> None:
-    """Failure before the first piece is an ordinary refusal, so the response starts only then."""
-    options = chat.stream_options
-    chunks = Chunks(chat.model, respondent.fingerprint, bool(options and options.include_usage))
-    started = False
-    async for piece in respondent.stream(chat):
-        data = b""
-        if not started:
-            await send({"type": "http.response.start", "status": 200, "headers": _EVENTS})
-            data, started = chunks.opening(), True
-        if piece.text:
-            data += chunks.text(piece.text)
-        if piece.last is not None:
-            data += chunks.closing(piece.last)
-        await send({"type": "http.response.body", "body": data, "more_body": piece.last is None})
-
-
-async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], content: bytes) -> None:
-    length = (b"content-length", str(len(content)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": content})
+def build(desk: Desk, store: Store, more: Sequence[BaseRoute] = ()) -> ASGIApp:
+    """The whole application; `more` are other rooms' routes (the console's)."""
+    doors: dict[str, ASGIApp] = {f"/v1{endpoint.path}": Door(endpoint, desk) for endpoint in ENDPOINTS}
+    named = [Route(path, door, methods=["POST"]) for path, door in doors.items()]
+    router = Router([*Pages(desk, store).routes(), *named, *more], redirect_slashes=False)
+    return Refusals(doors, router)
 
 
 def _json(value: Any) -> Response:  # noqa: ANN401 (any JSON-able value)

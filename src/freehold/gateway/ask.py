@@ -2,13 +2,15 @@
 
 import asyncio
 
+from msgspec.structs import replace
+
 from freehold.errors import NotFoundError
 from freehold.gateway.backends import Backends
 from freehold.gateway.chat import ChatRequest, Reply, Turn
 from freehold.gateway.children import Children
 from freehold.gateway.roster import Roster
 from freehold.store.database import connect
-from freehold.store.deployments import current
+from freehold.store.deployments import RemoteTarget, current
 from freehold.store.workspace import Workspace
 
 
@@ -22,10 +24,11 @@ async def _ask(workspace: Workspace, backends: Backends, name: str, message: str
     children = Children(backends.engine_for)
     try:
         roster = Roster(workspace, store, children, backends.load_classifier)
-        await roster.adopt({name: current(store, name)})
-        respondent = roster.respondent(name)
-        if respondent is None:
+        deployment = current(store, name)
+        if isinstance(deployment.target, RemoteTarget):
             raise NotFoundError(f"{name} is answered by a remote model; ask it through `freehold serve`")
+        await roster.adopt({name: replace(deployment, shares=(), fallbacks=(), shadow=None)})
+        respondent = roster.served[name].respondent(deployment.target)
         return await respondent.answer(ChatRequest(model=name, messages=[Turn(role="user", content=message)]))
     finally:
         await children.stop()

@@ -86,13 +86,14 @@ class ChatRequest(msgspec.Struct):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An owned model's whole answer."""
+    """An owned model's whole answer. `machine_s` is its share of the time that its machine worked, in seconds."""
 
     text: str
     finish_reason: str
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+    machine_s: float = 0.0
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -132,7 +133,7 @@ def completion(model: str, fingerprint: str, reply: Reply) -> dict[str, Any]:
 class Chunks:
     """The events of one streamed answer, each a whole `data:` line."""
 
-    def __init__(self, model: str, fingerprint: str, with_usage: bool) -> None:
+    def __init__(self, model: str, fingerprint: str) -> None:
         self._head = {
             "id": new_id(),
             "object": "chat.completion.chunk",
@@ -140,7 +141,6 @@ class Chunks:
             "model": model,
             "system_fingerprint": fingerprint,
         }
-        self._with_usage = with_usage
 
     def opening(self) -> bytes:
         return self._event({"role": "assistant", "content": ""}, None)
@@ -148,17 +148,14 @@ class Chunks:
     def text(self, text: str) -> bytes:
         return self._event({"content": text}, None)
 
-    def closing(self, reply: Reply) -> bytes:
-        """The reason, the counts where the client asked for them, and the end."""
-        events = self._event({}, reply.finish_reason)
-        if self._with_usage:
-            events += event({**self._head, "choices": [], "usage": usage(reply)})
-        return events + DONE
+    def closing(self, reply: Reply) -> tuple[bytes, ...]:
+        """The reason, the counts, and the end."""
+        counts = event({**self._head, "choices": [], "usage": usage(reply)})
+        return self._event({}, reply.finish_reason), counts, DONE
 
     def _event(self, delta: dict[str, str], finish_reason: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        chunk: dict[str, Any] = {**self._head, "choices": [choice]}
-        return event({**chunk, "usage": None} if self._with_usage else chunk)
+        return event({**self._head, "choices": [choice]})
 
 
 DONE = b"data: [DONE]\n\n"

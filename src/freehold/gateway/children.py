@@ -8,6 +8,7 @@ gateway lives on. Engines answer in threads, and the event loop only ever waits 
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,16 +33,24 @@ class RunningChild:
         self._engine = engine
         self._threads = threads
         self._busy = 0
+        self._shared_s = 0.0
+        self._ticked = time.perf_counter()
 
     async def start(self) -> None:
         await asyncio.to_thread(self._engine.start)
 
-    async def complete(self, request: Completion) -> Answer:
-        with self._held():
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._engine.complete, request)
+    async def complete(self, request: Completion) -> tuple[Answer, float]:
+        """The answer, and its share of the machine's time (seconds)."""
+        with self._held() as share:
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._threads, self._engine.complete, request)
+            return answer, share()
 
-    async def stream(self, request: Completion) -> AsyncIterator[Piece]:
-        """The pieces as they are decoded; leaving the loop early stops the decoding."""
+    async def stream(self, request: Completion) -> AsyncIterator[tuple[Piece, float]]:
+        """The pieces as they are decoded, each with the share of the machine's time until then (seconds).
+
+        Leaving the loop early stops the decoding.
+        """
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece | Exception] = asyncio.Queue()
         unwanted = threading.Event()
@@ -55,14 +64,14 @@ class RunningChild:
             except Exception as error:  # handed to whoever waits for the pieces
                 loop.call_soon_threadsafe(pieces.put_nowait, error)
 
-        with self._held():
+        with self._held() as share:
             decoding = loop.run_in_executor(self._threads, decode)
             try:
                 while True:
                     piece = await pieces.get()
                     if isinstance(piece, Exception):
                         raise piece
-                    yield piece
+                    yield piece, share()
                     if piece.answer is not None:
                         return
             finally:
@@ -80,12 +89,22 @@ class RunningChild:
         await asyncio.to_thread(self._engine.stop)
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
+    def _held(self) -> Iterator[Callable[[], float]]:
+        """Held while an answer is under way. Answers at the same time share the machine's time evenly."""
+        begun = self._tick()
         self._busy += 1
         try:
-            yield
+            yield lambda: self._tick() - begun
         finally:
+            self._tick()
             self._busy -= 1
+
+    def _tick(self) -> float:
+        """A clock that runs at one over the number of answers under way: so that shares add up to time worked."""
+        now = time.perf_counter()
+        self._shared_s += (now - self._ticked) / max(1, self._busy)
+        self._ticked = now
+        return self._shared_s
 
 
 class Children:

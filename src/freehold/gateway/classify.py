@@ -1,12 +1,13 @@
 """A plain classifier under a public model name. It answers in this process: it is small, and holds no native engine."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Protocol
 
 from freehold.gateway.chat import ChatRequest, Piece, Reply
 from freehold.gateway.owned import last_user_text, refuse_unsupported
-from freehold.store.deployments import ClassifierTarget, Deployment
+from freehold.store.deployments import ClassifierTarget
 
 
 class Predictor(Protocol):
@@ -18,16 +19,17 @@ class Predictor(Protocol):
 class ClassifierModel:
     """Answers with the label of the last user message. It reads no tokens, so it counts none."""
 
-    def __init__(self, deployment: Deployment, classifier: Predictor) -> None:
-        assert isinstance(deployment.target, ClassifierTarget)
+    def __init__(self, target: ClassifierTarget, classifier: Predictor) -> None:
         self._classifier = classifier
-        self.fingerprint = f"fh-{deployment.target.digest[:12]}"
+        self.fingerprint = f"fh-{target.digest[:12]}"
 
     async def answer(self, chat: ChatRequest) -> Reply:
         refuse_unsupported(chat)
         text = last_user_text(chat.turns())
+        begun = time.perf_counter()
         label, _ = await asyncio.to_thread(self._classifier.answer, text)
-        return Reply(text=label, finish_reason="stop", input_tokens=0, output_tokens=0)
+        seconds = time.perf_counter() - begun
+        return Reply(text=label, finish_reason="stop", input_tokens=0, output_tokens=0, machine_s=seconds)
 
     async def stream(self, chat: ChatRequest) -> AsyncIterator[Piece]:
         reply = await self.answer(chat)

@@ -30,9 +30,9 @@ class Respondent(Protocol):
 class OwnedModel:
     """A base, prompted or with an adapter, answering through an engine's child process."""
 
-    def __init__(self, deployment: Deployment, renderer: Renderer, child: RunningChild) -> None:
-        target = deployment.target
-        assert isinstance(target, AdapterTarget | BaseTarget)
+    def __init__(
+        self, deployment: Deployment, target: AdapterTarget | BaseTarget, renderer: Renderer, child: RunningChild
+    ) -> None:
         self._deployment = deployment
         self._adapter = target.adapter if isinstance(target, AdapterTarget) else None
         self._prompt: Prompt | None = target.prompt
@@ -58,16 +58,16 @@ class OwnedModel:
     async def answer(self, chat: ChatRequest) -> Reply:
         completion = self.completion(chat)
         if isinstance(completion.sampling.constraint, Labels):  # engines are quickest at a label asked for whole
-            return _reply(await self._child.complete(completion))
-        async for piece in self._child.stream(completion):  # so that a client that hangs up stops the decoding
+            return _reply(*await self._child.complete(completion))
+        async for piece, seconds in self._child.stream(completion):  # so that a hang-up stops the decoding
             if piece.answer is not None:
-                return _reply(piece.answer)
+                return _reply(piece.answer, seconds)
         raise self._broken_off()
 
     async def stream(self, chat: ChatRequest) -> AsyncIterator[Piece]:
-        async for piece in self._child.stream(self.completion(chat)):
+        async for piece, seconds in self._child.stream(self.completion(chat)):
             if piece.answer is not None:
-                yield Piece(piece.text, _reply(piece.answer))
+                yield Piece(piece.text, _reply(piece.answer, seconds))
                 return
             yield Piece(piece.text)
         raise self._broken_off()
@@ -115,11 +115,12 @@ def refuse_unsupported(chat: ChatRequest) -> None:
             raise GatewayError(400, what, code="invalid_value", param=field)
 
 
-def _reply(answer: Answer) -> Reply:
+def _reply(answer: Answer, seconds: float) -> Reply:
     return Reply(
         text=answer.text,
         finish_reason=answer.finish_reason,
         input_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,
         cached_tokens=answer.cached_tokens,
+        machine_s=seconds,
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -20,8 +20,11 @@ from freehold.store.deployments import (
     BaseTarget,
     ClassifierTarget,
     Deployment,
+    RemoteTarget,
+    Target,
     all_current,
     revision,
+    target_name,
 )
 from freehold.store.workspace import Workspace, read_record
 
@@ -33,11 +36,17 @@ BASE_FILE = "base.json"
 
 
 class Served(msgspec.Struct, frozen=True):
-    """A public name, and whatever answers under it; `refused` says why it cannot."""
+    """A public name, and what answers for each of its owned targets, or why it cannot."""
 
     deployment: Deployment
-    respondent: Respondent | None
-    refused: FreeholdError | None = None
+    answers: dict[Target, Respondent | FreeholdError]
+
+    def respondent(self, target: Target) -> Respondent:
+        """What answers for an owned target; raises why it cannot."""
+        found = self.answers[target]
+        if isinstance(found, FreeholdError):
+            raise found
+        return found
 
 
 class Roster:
@@ -65,15 +74,6 @@ class Roster:
     def served(self) -> dict[str, Served]:
         return self._served
 
-    def respondent(self, name: str) -> Respondent | None:
-        """What answers under this name, None where the name is not ours; raises why an owned one cannot."""
-        found = self._served.get(name)
-        if found is None:
-            return None
-        if found.refused is not None:
-            raise found.refused
-        return found.respondent
-
     def unknown(self, name: str) -> GatewayError:
         near = did_you_mean(name, self._served)
         known = "" if near or not self._served else f"; there is {', '.join(self.names[:8])}"
@@ -90,22 +90,25 @@ class Roster:
         self._revision = newest
 
     async def adopt(self, deployments: dict[str, Deployment]) -> None:
-        """Serve exactly these. One that cannot be served is kept with its reason."""
-        refused: dict[str, FreeholdError] = {}
-        for name, deployment in deployments.items():
+        """Serve exactly these. A target that cannot be served is kept with its reason."""
+        owned = {t for each in deployments.values() for t in each.targets if not isinstance(t, RemoteTarget)}
+        refused: dict[Target, FreeholdError] = {}
+        for target in owned:
             try:
-                await asyncio.to_thread(self._check, deployment)
+                await asyncio.to_thread(self._check, target)
             except FreeholdError as error:
-                refused[name] = error
-        sound = [each for name, each in deployments.items() if name not in refused]
-        children = await self._children.want(needs_of(sound))
-        self._served = {
-            name: Served(each, None, refused[name]) if name in refused else await self._serve(each, children)
-            for name, each in deployments.items()
-        }
+                refused[target] = error
+                log.error("%s is deployed but cannot be served: %s", target_name(target), error)
+        children = await self._children.want(needs_of(owned - refused.keys()))
+        served = {}
+        for name, deployment in deployments.items():
+            wanted = [target for target in deployment.targets if target in owned]
+            answers: dict[Target, Respondent | FreeholdError] = {
+                t: refused.get(t) or await self._respondent(deployment, t, children) for t in wanted
+            }
+            served[name] = Served(deployment, answers)
+        self._served = served
         self._children.keep_only(children)
-        for name, reason in refused.items():
-            log.error("%s is deployed but cannot be served: %s", name, reason)
 
     async def follow(self) -> None:
         """Refresh for ever."""
@@ -116,20 +119,22 @@ class Roster:
             except FreeholdError as error:
                 log.error("the deployments changed but cannot be followed: %s", error)
 
-    async def _serve(self, deployment: Deployment, children: dict[str, RunningChild]) -> Served:
-        target = deployment.target
-        if isinstance(target, ClassifierTarget):
-            folder = self._workspace.root / target.folder
-            classifier = await asyncio.to_thread(self._load_classifier, folder)
-            return Served(deployment, ClassifierModel(deployment, classifier))
-        if isinstance(target, AdapterTarget | BaseTarget):
+    async def _respondent(
+        self, deployment: Deployment, target: Target, children: dict[str, RunningChild]
+    ) -> Respondent | FreeholdError:
+        try:
+            if isinstance(target, ClassifierTarget):
+                folder = self._workspace.root / target.folder
+                return ClassifierModel(target, await asyncio.to_thread(self._load_classifier, folder))
+            assert isinstance(target, AdapterTarget | BaseTarget)
             renderer = await asyncio.to_thread(Renderer, self._workspace.models / target.base)
-            return Served(deployment, OwnedModel(deployment, renderer, children[target.base]))
-        return Served(deployment, None)
+            return OwnedModel(deployment, target, renderer, children[target.base])
+        except FreeholdError as error:
+            log.error("%s is deployed but cannot be served: %s", target_name(target), error)
+            return error
 
-    def _check(self, deployment: Deployment) -> None:
+    def _check(self, target: Target) -> None:
         """Refuse an adapter that was made for another base or chat template."""
-        target = deployment.target
         if not isinstance(target, AdapterTarget | BaseTarget):
             return
         folder = self._workspace.models / target.base
@@ -149,13 +154,12 @@ class Roster:
             )
 
 
-def needs_of(deployments: list[Deployment]) -> dict[str, tuple[str, ...]]:
+def needs_of(targets: Iterable[Target]) -> dict[str, tuple[str, ...]]:
     """The bases that must run, each with the adapters deployed on it, in a fixed order."""
     needs: dict[str, set[str]] = {}
-    for deployment in deployments:
-        target = deployment.target
+    for target in targets:
         if isinstance(target, AdapterTarget | BaseTarget):
             held = needs.setdefault(target.base, set())
             if isinstance(target, AdapterTarget):
                 held.add(target.adapter)
-    return {base: tuple(sorted(adapters)) for base, adapters in needs.items()}
+    return {base: tuple(sorted(adapters)) for base, adapters in sorted(needs.items())}

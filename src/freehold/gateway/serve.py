@@ -12,8 +12,10 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from decimal import Decimal
 
+import aiohttp
 import uvloop
 from granian.constants import Interfaces
 from granian.server.embed import Server
@@ -23,24 +25,44 @@ from freehold.errors import RefusedError, ResourceError
 from freehold.gateway.app import build
 from freehold.gateway.backends import Backends
 from freehold.gateway.children import Children
-from freehold.gateway.roster import Roster
+from freehold.gateway.door import Desk
+from freehold.gateway.journal import Journal
+from freehold.gateway.keeper import Keeper, recover
+from freehold.gateway.keyring import Keyring
+from freehold.gateway.machine import MachinePrice
+from freehold.gateway.prices import read as read_prices
+from freehold.gateway.recorder import NoRedaction, Policy, Recorder
+from freehold.gateway.roster import LOOK_EVERY_S, Roster
+from freehold.gateway.routes import Routes
 from freehold.records import Record
-from freehold.store.database import connect
+from freehold.store.database import Store, connect
 from freehold.store.workspace import Workspace
 
 log = logging.getLogger(__name__)
+
+JOURNAL = "journal"
 
 
 class Settings(Record, frozen=True, kw_only=True):
     """How the gateway is run.
 
-    `max_body` is in bytes. `beyond_loopback` is the explicit word without which only this machine is served.
+    `upstream` is the address (up to and including /v1) that every model not owned here goes to; `upstream_key` is a
+    reference such as ${OPENAI_API_KEY}, for callers with one of Freehold's own keys. `max_body` is in bytes. `on_full`
+    says what happens when the disk takes nothing. `machine_hour` is what an hour of this machine costs.
+    `beyond_loopback` is the explicit word without which only this machine is served; it makes keys a must.
     """
 
     host: str = "127.0.0.1"
     port: int = 8400
+    upstream: str | None = None
+    upstream_key: str | None = None
     max_body: int = 16 * 1024 * 1024
+    on_full: Policy = "refuse"
+    redact: bool = True
+    machine_hour: Decimal | None = None
+    currency: str = "USD"
     beyond_loopback: bool = False
+    require_keys: bool = False
 
     @property
     def url(self) -> str:
@@ -71,18 +93,50 @@ async def serving(workspace: Workspace, settings: Settings, backends: Backends) 
     """Serve while the block runs; at its end no connection is taken, answers under way go out, children stop."""
     store = connect(workspace.database_url)
     children = Children(backends.engine_for)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.callback(store.dispose)
+        stack.push_async_callback(children.stop)
+        await asyncio.to_thread(recover, workspace.root / JOURNAL, store)
         roster = Roster(workspace, store, children, backends.load_classifier)
-        await roster.refresh()
-        async with _listening(build(roster, settings.max_body), settings), _background(roster.follow()):
-            yield roster
-    finally:
-        await children.stop()
-        store.dispose()
+        desk = await _desk(workspace, settings, store, roster, stack)
+        await stack.enter_async_context(_background(roster.follow(), _follow(desk.keyring)))
+        await stack.enter_async_context(listening(build(desk, store), settings))
+        yield roster
+
+
+async def _desk(workspace: Workspace, settings: Settings, store: Store, roster: Roster, stack: AsyncExitStack) -> Desk:
+    journal = Journal(workspace.root / JOURNAL)
+    keeper = Keeper(workspace.root / JOURNAL, store, lambda: journal.open_segment)
+    stack.callback(keeper.close)
+    stack.callback(journal.close)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+    http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector, auto_decompress=False))
+    keyring = Keyring(store, required=settings.require_keys or not is_loopback(settings.host))
+    await keyring.refresh()
+    await roster.refresh()
+    machine = MachinePrice(settings.machine_hour, settings.currency) if settings.machine_hour is not None else None
+    return Desk(
+        routes=Routes(roster, http, settings.upstream, settings.upstream_key),
+        keyring=keyring,
+        recorder=Recorder(journal, settings.on_full, NoRedaction),
+        prices=read_prices(workspace.root),
+        machine=machine,
+        max_body=settings.max_body,
+    )
+
+
+async def _follow(keyring: Keyring) -> None:
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        try:
+            await keyring.refresh()
+        except Exception as error:  # the store is down: the keys as they were known hold on
+            log.error("the keys cannot be looked at (%s); those known before still hold", error)
 
 
 @asynccontextmanager
-async def _listening(app: ASGIApp, settings: Settings) -> AsyncIterator[None]:
+async def listening(app: ASGIApp, settings: Settings) -> AsyncIterator[None]:
+    """Answer on the port while the block runs; then close it and wait for the answers under way."""
     server = Server(app, settings.host, settings.port, interface=Interfaces.ASGINL, log_enabled=False, backlog=1024)
     running = asyncio.create_task(server.serve())
     try:
@@ -94,12 +148,13 @@ async def _listening(app: ASGIApp, settings: Settings) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
+async def _background(*works: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(work) for work in works]
     try:
         yield
     finally:
-        task.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 async def _answers(settings: Settings, serving: "asyncio.Task[None]") -> None:
@@ -115,7 +170,7 @@ async def _answers(settings: Settings, serving: "asyncio.Task[None]") -> None:
 
 def check_address(settings: Settings) -> None:
     """Refuse a port that is in use, and an address beyond this machine without the explicit word."""
-    if not _is_loopback(settings.host) and not settings.beyond_loopback:
+    if not is_loopback(settings.host) and not settings.beyond_loopback:
         raise RefusedError(
             f"{settings.host} is reachable from other machines; give --beyond-loopback if that is meant, "
             "and only behind something that speaks TLS"
@@ -132,7 +187,8 @@ def check_address(settings: Settings) -> None:
             ) from None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

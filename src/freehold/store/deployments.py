@@ -48,8 +48,18 @@ class RemoteTarget(Record, frozen=True, kw_only=True, tag="remote"):
 Target = AdapterTarget | BaseTarget | ClassifierTarget | RemoteTarget
 
 
+class Share(Record, frozen=True, kw_only=True):
+    """A target and the share of requests (0..1) that it gets."""
+
+    target: Target
+    share: float
+
+
 class Deployment(Record, frozen=True, kw_only=True):
     """What a public model name stands for.
+
+    `shares` are canaries: what they leave goes to `target`, and a session stays where it is. `fallbacks` are tried in
+    order where a target fails. `shadow` is asked in the background, and its answer only kept.
 
     `answer_type`, `labels` and `json_schema` say what is decoded under: only a label, only JSON that fits, or free text
     where `answer_type` is None. `max_tokens` bounds an answer whose caller names no bound. `evidence` names by digest
@@ -63,6 +73,26 @@ class Deployment(Record, frozen=True, kw_only=True):
     json_schema: dict[str, Any] | None = None
     max_tokens: int = 256
     evidence: dict[str, str] = msgspec.field(default_factory=dict)
+    shares: tuple[Share, ...] = ()
+    fallbacks: tuple[Target, ...] = ()
+    shadow: Share | None = None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Every target, the main one first."""
+        beside = (self.shadow.target,) if self.shadow else ()
+        return (self.target, *(share.target for share in self.shares), *self.fallbacks, *beside)
+
+
+def target_name(target: Target) -> str:
+    """A target in few words."""
+    if isinstance(target, AdapterTarget):
+        return f"adapter {target.adapter[:12]} on {target.base}"
+    if isinstance(target, BaseTarget):
+        return f"base {target.base}"
+    if isinstance(target, ClassifierTarget):
+        return f"classifier {target.digest[:12]}"
+    return f"remote {target.base_url}#{target.model}"
 
 
 def deploy(engine: Engine, deployment: Deployment, reason: str) -> int:

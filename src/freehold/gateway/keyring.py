@@ -1,0 +1,51 @@
+"""Whose key a request carries: one of Freehold's own, with its limits, or the caller's own for the upstream."""
+
+import asyncio
+import time
+
+from freehold.gateway.faults import GatewayError
+from freehold.gateway.limits import Allowed
+from freehold.store.database import Store
+from freehold.store.keys import PREFIX, Key, every, hashed, spent
+
+
+class Keyring:
+    """The keys as the store has them, looked at again every second: a revoked key ends within that."""
+
+    def __init__(self, store: Store, required: bool) -> None:
+        self._store = store
+        self._required = required
+        self._allowed: dict[str, Allowed] = {}
+
+    async def refresh(self) -> None:
+        """Follow what changed; a key that stays keeps what it has used."""
+        known = await asyncio.to_thread(every, self._store)
+        self._allowed = {key.sha256: self._same_or_new(key) for key in known}
+
+    def whose(self, secret: str | None) -> Allowed | None:
+        """The key's limits, None for a caller with a key of another house. Raises `GatewayError` of 401."""
+        if secret is None or not secret.startswith(PREFIX):
+            if self._required:
+                raise _unauthorised("a key is needed here; `freehold keys create NAME` makes one")
+            return None
+        allowed = self._allowed.get(hashed(secret))
+        if allowed is None:
+            raise _unauthorised("this key is not known here; `freehold keys list` shows which are")
+        if allowed.key.revoked_at is not None:
+            raise _unauthorised("this key was revoked")
+        expires = allowed.key.allowance.expires_at
+        if expires is not None and expires <= time.time_ns() // 1000:
+            raise _unauthorised("this key has expired")
+        return allowed
+
+    def _same_or_new(self, key: Key) -> Allowed:
+        held = self._allowed.get(key.sha256)
+        if held is not None:
+            held.key = key
+            return held
+        currency = key.allowance.currency
+        return Allowed(key, lambda since: spent(self._store, key.id, currency, since))
+
+
+def _unauthorised(why: str) -> GatewayError:
+    return GatewayError(401, why, code="invalid_api_key")

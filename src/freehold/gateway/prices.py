@@ -1,0 +1,99 @@
+"""What models cost, by date. Money is integer pico-units (10⁻¹²) of a currency, and never a float.
+
+The list that ships holds public list prices with their source; `prices.json` in the workspace adds to it and wins,
+since what a company pays is in its contract. A model without a price costs an unknown amount, never nothing.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+
+from freehold.errors import UserError
+from freehold.gateway.tokens import Tokens
+
+PICO = 10**12
+PRICES_FILE = "prices.json"
+_DATED = "-0000-00-00"
+
+
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `per` tokens of each kind cost since a day (UTC). Reasoning tokens cost what output does unless named."""
+
+    model: str
+    since: str
+    input: Decimal
+    output: Decimal
+    currency: str
+    per: int = 1_000_000
+    cached_input: Decimal | None = None
+    reasoning: Decimal | None = None
+    source: str = ""
+
+    def cost(self, tokens: Tokens) -> int:
+        """Pico-units: each kind of token counted apart, rounded half up once, at the end."""
+        cached = self.input if self.cached_input is None else self.cached_input
+        reasoning = self.output if self.reasoning is None else self.reasoning
+        total = (
+            self.input * (tokens.input - tokens.cached)
+            + cached * tokens.cached
+            + self.output * (tokens.output - tokens.reasoning)
+            + reasoning * tokens.reasoning
+        )
+        return int((total * PICO / self.per + Decimal("0.5")) // 1)
+
+
+class Prices:
+    """Every known price, the newest of a model that holds at a time."""
+
+    def __init__(self, known: Iterable[Price]) -> None:
+        self._by_model: dict[str, list[Price]] = {}
+        for price in known:
+            self._by_model.setdefault(price.model, []).append(price)
+        for prices in self._by_model.values():
+            prices.sort(key=lambda price: price.since)
+        self._now: dict[tuple[str, str], Price | None] = {}
+
+    def of(self, model: str, at_us: int) -> Price | None:
+        """The price of a model (a dated name stands for its undated one) at a time in microseconds."""
+        day = datetime.fromtimestamp(at_us // 1_000_000, UTC).date().isoformat()
+        if (model, day) not in self._now:
+            if len(self._now) > 10_000:  # names come from callers
+                self._now.clear()
+            self._now[model, day] = self._find(model, day)
+        return self._now[model, day]
+
+    def _find(self, model: str, day: str) -> Price | None:
+        known = self._by_model.get(model) or self._by_model.get(_undated(model)) or []
+        return next((price for price in reversed(known) if price.since <= day), None)
+
+
+def read(root: Path) -> Prices:
+    """The prices that ship and the workspace's own; raises `UserError` where that file is not right."""
+    shipped = msgspec.json.decode(files("freehold.gateway").joinpath(PRICES_FILE).read_bytes(), type=list[Price])
+    own = root / PRICES_FILE
+    if not own.is_file():
+        return Prices(shipped)
+    try:
+        mine = msgspec.json.decode(own.read_bytes(), type=list[Price])
+    except msgspec.MsgspecError as error:
+        raise UserError(f"{own}: is not a list of prices ({error}); docs/gateway.md shows one") from None
+    replaced = {price.model for price in mine}
+    return Prices([*(price for price in shipped if price.model not in replaced), *mine])
+
+
+def money(pico: int, currency: str) -> str:
+    """An amount for people, rounded to cents only where it has that many."""
+    exact = Decimal(pico) / PICO
+    shown = exact.quantize(Decimal("0.01") if abs(exact) >= 1 else Decimal("0.000001"))
+    return f"{shown} {currency}"
+
+
+def _undated(model: str) -> str:
+    """`gpt-4o-2024-08-06` is a `gpt-4o`."""
+    tail = model[-len(_DATED) :]
+    shape = "".join("0" if letter.isdigit() else letter for letter in tail)
+    return model[: -len(_DATED)] if shape == _DATED else model

@@ -1,0 +1,175 @@
+"""What a request leaves behind: its exchange, redacted, and one priced row an attempt; on disk before `keep` returns.
+
+The policy for a disk that takes nothing is `refuse` (no answer without a record) or `serve-uncaptured` (loudly).
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import msgspec
+from msgspec.structs import replace
+
+from freehold.errors import ResourceError
+from freehold.gateway.call import Call
+from freehold.gateway.journal import Journal
+from freehold.gateway.keeper import encode
+from freehold.gateway.prices import Price
+from freehold.gateway.tokens import Tokens
+from freehold.store.exchanges import Attempt, Entry, Exchange, Feedback
+
+log = logging.getLogger(__name__)
+
+Policy = Literal["refuse", "serve-uncaptured"]
+
+
+class Redaction(Protocol):
+    """Takes what is personal or secret out of the texts of one exchange, the same placeholder for the same value."""
+
+    count: int
+
+    def text(self, text: str) -> str: ...
+
+
+class NoRedaction:
+    """Keeps texts as they are."""
+
+    count = 0
+
+    def text(self, text: str) -> str:
+        return text
+
+
+@dataclass(slots=True)
+class Tried:
+    """One attempt at a target, and how it went. `price` is a target's own (a deployment names it), else the list's."""
+
+    target: str
+    model: str
+    at: int
+    outcome: str
+    tokens: Tokens
+    seconds: float
+    price: Price | None
+    machine_cost: int | None = None
+    machine_currency: str | None = None
+
+
+@dataclass(slots=True)
+class Told:
+    """How a request ended, as its client saw it. `answer` is the content, or the merged stream."""
+
+    status: int
+    finished: bool
+    answer: bytes | None
+    answered_by: str
+    started: float
+    first_byte: float | None = None
+    shadow_of: str | None = None
+
+
+class Recorder:
+    """Writes entries. `redaction` makes a fresh one for each exchange."""
+
+    def __init__(self, journal: Journal, policy: Policy, redaction: Callable[[], Redaction]) -> None:
+        self._journal = journal
+        self._policy = policy
+        self._redaction = redaction
+        self.uncaptured = 0
+
+    async def keep(self, call: Call, key: str | None, told: Told, tried: list[Tried]) -> None:
+        """Returns when it is on disk; raises `ResourceError` where the policy is to refuse."""
+        try:
+            await self._journal.append(encode(self._entry(call, key, told, tried)))
+        except ResourceError:
+            if self._policy == "refuse":
+                raise
+            self.uncaptured += 1
+            log.error("exchange %s was answered and NOT recorded: the disk takes nothing", call.id)
+
+    def redact_feedback(self, said: Feedback) -> Feedback:
+        """A correction is text like any other."""
+        if said.correction is None:
+            return said
+        return replace(said, correction=self._redaction().text(said.correction))
+
+    def _entry(self, call: Call, key: str | None, told: Told, tried: list[Tried]) -> Entry:
+        caller = call.caller
+        tags = msgspec.json.encode(caller.tags).decode() if caller.tags else "{}"
+        redaction = self._redaction()
+        request = _redacted(call.content, redaction) if caller.keep else None
+        answer = _redacted(told.answer, redaction) if caller.keep and told.answer is not None else None
+        exchange = Exchange(
+            id=call.id,
+            at=tried[0].at if tried else time.time_ns() // 1000,
+            endpoint=call.endpoint.name,
+            model=call.model,
+            answered_by=told.answered_by,
+            key=key,
+            session=caller.session,
+            subject=caller.subject,
+            tags=tags,
+            stream=call.stream,
+            status=told.status,
+            finished=told.finished,
+            request=request,
+            answer=answer,
+            redactions=redaction.count,
+            latency_ms=(time.perf_counter() - told.started) * 1000,
+            first_byte_ms=(told.first_byte - told.started) * 1000 if told.first_byte else None,
+            shadow_of=told.shadow_of,
+        )
+        return Entry(exchange, tuple(_row(call, key, tags, at, each) for at, each in enumerate(tried, 1)))
+
+
+def cost_of(tried: Tried) -> tuple[int | None, str | None]:
+    """Pico-units and their currency; None where no price is known."""
+    if tried.machine_cost is not None:
+        return tried.machine_cost, tried.machine_currency
+    if tried.price is None:
+        return None, None
+    return tried.price.cost(tried.tokens), tried.price.currency
+
+
+def _row(call: Call, key: str | None, tags: str, number: int, tried: Tried) -> Attempt:
+    cost, currency = cost_of(tried)
+    return Attempt(
+        exchange=call.id,
+        attempt=number,
+        at=tried.at,
+        model=tried.model,
+        target=tried.target,
+        key=key,
+        tags=tags,
+        outcome=tried.outcome,
+        input_tokens=tried.tokens.input,
+        cached_tokens=tried.tokens.cached,
+        output_tokens=tried.tokens.output,
+        reasoning_tokens=tried.tokens.reasoning,
+        cost=cost,
+        currency=currency,
+        estimated=tried.tokens.estimated,
+        seconds=tried.seconds,
+    )
+
+
+def _redacted(content: bytes, redaction: Redaction) -> str:
+    if isinstance(redaction, NoRedaction):
+        return content.decode(errors="replace")
+    try:
+        document = msgspec.json.decode(content)
+    except msgspec.MsgspecError:
+        return redaction.text(content.decode(errors="replace"))
+    return msgspec.json.encode(_walk(document, redaction)).decode()
+
+
+def _walk(value: Any, redaction: Redaction) -> Any:  # noqa: ANN401 (any JSON value)
+    if isinstance(value, str):
+        return redaction.text(value)
+    if isinstance(value, dict):
+        return {name: _walk(each, redaction) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_walk(each, redaction) for each in value]
+    return value

@@ -1,0 +1,104 @@
+"""Which targets a request may go to, in order: its share's or the main target, then the deployment's fallbacks.
+
+A name that is not deployed goes to the default upstream, where there is one.
+"""
+
+import hashlib
+import random
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from freehold.errors import FreeholdError
+from freehold.gateway.breaker import Breaker
+from freehold.gateway.call import Call
+from freehold.gateway.roster import Roster, Served
+from freehold.gateway.sources import OwnedSource, Source, failed
+from freehold.gateway.upstream import Upstream, resolved_key
+from freehold.store.deployments import Deployment, RemoteTarget, Target, target_name
+
+DEPLOYED_TRIES = 2  # the default upstream is tried once: its callers retry themselves, as they did before
+
+
+@dataclass(slots=True)
+class Route:
+    """One target of a request. `priced_as` is the model that its price is listed under, None for an owned one."""
+
+    source: Source
+    breaker: Breaker
+    priced_as: str | None
+    tries: int = 1
+
+
+@dataclass(slots=True)
+class Plan:
+    """The targets in the order in which they are tried, and the one that is asked beside them."""
+
+    routes: list[Route]
+    shadow: Route | None = None
+
+
+@dataclass(slots=True)
+class Routes:
+    """Makes the plan of a request. `upstream_key` is a reference, for callers with one of Freehold's own keys."""
+
+    roster: Roster
+    http: aiohttp.ClientSession
+    upstream: str | None = None
+    upstream_key: str | None = None
+    _breakers: dict[str, Breaker] = field(default_factory=dict)
+
+    def plan(self, call: Call) -> Plan:
+        """Where this request may go; raises where that is nowhere."""
+        served = self.roster.served.get(call.model)
+        if served is None:
+            return Plan([self._default(call)])
+        deployment = served.deployment
+        first = chosen(deployment, call.caller.session or call.id)
+        routes: list[Route] = []
+        refused: FreeholdError | None = None
+        for target in (first, *(each for each in (deployment.target, *deployment.fallbacks) if each is not first)):
+            try:
+                routes.append(self._route(served, target))
+            except FreeholdError as error:
+                refused = refused or error
+        if not routes:
+            assert refused is not None
+            raise failed(refused)
+        return Plan(routes, self._shadow(served))
+
+    def _shadow(self, served: Served) -> Route | None:
+        shadow = served.deployment.shadow
+        if shadow is None or random.random() >= shadow.share:
+            return None
+        try:
+            return self._route(served, shadow.target)
+        except FreeholdError:
+            return None  # the roster has logged why; a shadow never troubles the request that it stands beside
+
+    def _route(self, served: Served, target: Target) -> Route:
+        name = f"{served.deployment.name}: {target_name(target)}"
+        if isinstance(target, RemoteTarget):
+            key = resolved_key(target.api_key)
+            source: Source = Upstream(target.base_url, self.http, target.model, key)
+            return Route(source, self._breaker(source.name), target.model, DEPLOYED_TRIES)
+        return Route(OwnedSource(name, served.respondent(target)), self._breaker(name), None)
+
+    def _default(self, call: Call) -> Route:
+        if self.upstream is None:
+            raise self.roster.unknown(call.model)
+        key = resolved_key(self.upstream_key) if call.caller.secret is None else None
+        return Route(Upstream(self.upstream, self.http, key=key), self._breaker(self.upstream), call.model)
+
+    def _breaker(self, name: str) -> Breaker:
+        return self._breakers.setdefault(name, Breaker())
+
+
+def chosen(deployment: Deployment, session: str) -> Target:
+    """The target of a session: by hash, so that it stays there while the shares stay."""
+    at = int.from_bytes(hashlib.sha256(f"{deployment.name}\0{session}".encode()).digest()[:8]) / 2**64
+    for share in deployment.shares:
+        at -= share.share
+        if at < 0:
+            return share.target
+    return deployment.target

@@ -1,0 +1,136 @@
+"""Where an answer can come from, and the classes in which one can fail to come."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from freehold.errors import FreeholdError, UserError
+from freehold.gateway.body import typed
+from freehold.gateway.call import Call
+from freehold.gateway.chat import ChatRequest, Chunks, completion
+from freehold.gateway.endpoints import CHAT
+from freehold.gateway.faults import GatewayError, fault_of
+from freehold.gateway.owned import Respondent
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Failure(StrEnum):
+    """Why an attempt failed. What may be tried again, and where, depends on it."""
+
+    BAD_KEY = "bad_key"
+    RATE_LIMIT = "rate_limit"
+    SERVER = "server"
+    TIMEOUT = "timeout"
+    CONTEXT_LENGTH = "context_length"
+    REQUEST = "request"
+    HUNG_UP = "hung_up"
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same target may answer a moment later."""
+        return self in (Failure.RATE_LIMIT, Failure.SERVER, Failure.TIMEOUT)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another target may answer."""
+        return self not in (Failure.REQUEST, Failure.HUNG_UP)
+
+
+@dataclass(slots=True)
+class Whole:
+    """A whole answer: its status, the headers that go on to the client, its content."""
+
+    status: int
+    content: bytes
+    headers: Headers = field(default_factory=list)
+
+
+class SourceError(GatewayError):
+    """An attempt failed. `refusal` is the upstream's own answer, passed on as it is where nothing else answers."""
+
+    def __init__(self, failure: Failure, fault: GatewayError, refusal: Whole | None = None) -> None:
+        super().__init__(
+            fault.status, str(fault), code=fault.code, param=fault.param, retry_after_s=fault.retry_after_s
+        )
+        self.failure = failure
+        self.refusal = refusal
+
+    def whole(self) -> Whole:
+        """What the client is told: the upstream's own words where it had any, else ours."""
+        if self.refusal is not None:
+            return self.refusal
+        headers = [(b"content-type", b"application/json")]
+        if self.retry_after_s is not None:
+            headers.append((b"retry-after", str(self.retry_after_s).encode()))
+        return Whole(self.status, msgspec.json.encode(self.body), headers)
+
+
+class Source(Protocol):
+    """Something that answers. Both methods raise `SourceError`; `open` only before or instead of its next event."""
+
+    name: str
+
+    async def fetch(self, call: Call) -> Whole:
+        """The answer as a whole."""
+
+    def open(self, call: Call) -> AsyncIterator[bytes]:
+        """The answer as server-sent events, each whole."""
+
+
+_CHAT = msgspec.json.Decoder(ChatRequest)
+
+
+class OwnedSource:
+    """An owned model, in OpenAI's words."""
+
+    def __init__(self, name: str, respondent: Respondent) -> None:
+        self.name = name
+        self._respondent = respondent
+
+    async def fetch(self, call: Call) -> Whole:
+        try:
+            reply = await self._respondent.answer(self._read(call))
+        except FreeholdError as error:
+            raise failed(error) from None
+        call.machine_s = reply.machine_s
+        answer = completion(call.model, self._respondent.fingerprint, reply)
+        return Whole(200, msgspec.json.encode(answer))
+
+    async def open(self, call: Call) -> AsyncIterator[bytes]:
+        """Always with the counts: whoever passes the events on keeps them from a client that did not ask."""
+        chunks = Chunks(call.model, self._respondent.fingerprint)
+        opening = chunks.opening()
+        try:
+            async for piece in self._respondent.stream(self._read(call)):
+                if opening:
+                    yield opening
+                    opening = b""
+                if piece.text:
+                    yield chunks.text(piece.text)
+                if piece.last is not None:
+                    call.machine_s = piece.last.machine_s
+                    for event in chunks.closing(piece.last):
+                        yield event
+        except FreeholdError as error:
+            raise failed(error) from None
+
+    def _read(self, call: Call) -> ChatRequest:
+        if call.endpoint is not CHAT:
+            what = f"{call.model} is an owned model: it answers /v1/chat/completions, not /v1{call.endpoint.path}"
+            raise GatewayError(400, what, code="unsupported_endpoint", param="model")
+        return typed(call.content, _CHAT)
+
+
+def failed(error: FreeholdError) -> SourceError:
+    """One of our own errors as a failed attempt."""
+    fault = fault_of(error)
+    if fault.status >= 500:
+        return SourceError(Failure.SERVER, fault)
+    if isinstance(error, UserError) and "context holds" in str(error):
+        longer = GatewayError(400, str(error), code="context_length_exceeded", param="messages")
+        return SourceError(Failure.CONTEXT_LENGTH, longer)
+    return SourceError(Failure.REQUEST, fault)
