@@ -1,33 +1,66 @@
-"""`freehold serve` and `ask`: the gateway."""
+"""`freehold serve`, `ask`, `exchanges` and `fake-upstream`: the gateway."""
 
 import logging
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from freehold.cli.output import as_json, say
+from freehold.cli.amounts import amount, recorded
+from freehold.cli.output import as_json, say, table
 from freehold.store.workspace import Workspace
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def serve(
+    upstream: Annotated[str | None, typer.Option(help="Where models go that are not owned here.")] = None,
+    upstream_key: Annotated[
+        str | None, typer.Option(help="For callers with a fh_ key: a reference such as '${OPENAI_API_KEY}'.")
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to answer on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to answer on.", min=1, max=65535)] = 8400,
     max_body: Annotated[int, typer.Option(help="The largest request taken, in MiB.", min=1)] = 16,
+    on_full: Annotated[
+        Literal["refuse", "serve-uncaptured"], typer.Option(help="What to do when the disk takes nothing.")
+    ] = "refuse",
+    redact: Annotated[bool, typer.Option(help="Hide personal and secret values before anything is stored.")] = True,
+    machine_hour: Annotated[
+        str | None, typer.Option(help="What an hour of this machine costs, such as '0.35 EUR'; prices owned models.")
+    ] = None,
+    beyond_loopback: Annotated[
+        bool, typer.Option("--beyond-loopback", help="Let other machines in; keys become a must.")
+    ] = False,
+    require_keys: Annotated[bool, typer.Option("--require-keys", help="Answer only callers with a fh_ key.")] = False,
 ) -> None:
     """Answer OpenAI's API on this machine until Ctrl-C or SIGTERM."""
     from freehold.gateway import backends
     from freehold.gateway import serve as gateway
 
     workspace = Workspace.here()
-    settings = gateway.Settings(host=host, port=port, max_body=max_body * 1024 * 1024)
+    price, currency = amount(machine_hour, "--machine-hour") if machine_hour else (None, "USD")
+    settings = gateway.Settings(
+        host=host,
+        port=port,
+        upstream=upstream,
+        upstream_key=upstream_key,
+        max_body=max_body * 1024 * 1024,
+        on_full=on_full,
+        redact=redact,
+        machine_hour=price,
+        currency=currency,
+        beyond_loopback=beyond_loopback,
+        require_keys=require_keys,
+    )
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
 
     def ready(names: list[str]) -> None:
-        say(f"gateway on {settings.url}/v1")
+        say(f"gateway on {settings.url}/v1 · recording to {workspace.root}")
+        reach = "open to other machines" if beyond_loopback else "loopback only"
+        say(f"redaction {'on' if redact else 'off'} · {reach}")
         say(f"answers as {', '.join(names)}" if names else "nothing is deployed yet; `freehold run` deploys what wins")
+        if upstream:
+            say(f"every model not owned here goes to {upstream} with the caller's key")
 
     gateway.serve(workspace, settings, backends.of(workspace), ready)
 
@@ -57,3 +90,57 @@ def ask(
         )
     else:
         say(reply.text)
+
+
+def exchanges(
+    model: Annotated[str | None, typer.Option(help="Only this model's.")] = None,
+    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1)] = 20,
+    count: Annotated[bool, typer.Option("--count", help="Only say how many there are.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """List what the gateway recorded, newest first."""
+    from freehold.store import exchanges as kept
+
+    store = recorded()
+    if count:
+        number = kept.count(store, model)
+        return as_json({"count": number}) if json else say(str(number))
+    rows = kept.listed(store, limit, model)
+    if json:
+        return as_json(rows)
+    shown = [
+        [each.id[:16], _moment(each.at), each.model, each.answered_by, each.status, round(each.latency_ms, 1)]
+        for each in rows
+    ]
+    table(["exchange", "at (UTC)", "model", "answered by", "status", "ms"], shown)
+
+
+def fake_upstream(
+    port: Annotated[int, typer.Option(help="The port to answer on.", min=1, max=65535)] = 8401,
+    latency_ms: Annotated[float, typer.Option(help="Wait before each answer.", min=0)] = 0.0,
+    errors: Annotated[float, typer.Option(help="Share of requests that fail.", min=0, max=1)] = 0.0,
+    status: Annotated[int, typer.Option(help="The status that they fail with.", min=400, max=599)] = 500,
+    rate_limit: Annotated[int | None, typer.Option(help="Answer 429 after this many requests.", min=0)] = None,
+    cuts: Annotated[float, typer.Option(help="Share of streams that break off.", min=0, max=1)] = 0.0,
+    split: Annotated[int | None, typer.Option(help="Send streams in pieces of this many bytes.", min=1)] = None,
+    tokens: Annotated[int, typer.Option(help="Words an answer.", min=1)] = 12,
+) -> None:
+    """Answer OpenAI's API without a model, with dials, for tests and a first look."""
+    from freehold.gateway import serve as gateway
+    from freehold.gateway.fake_upstream import Dials, FakeUpstream
+
+    dials = Dials(
+        latency_ms=latency_ms,
+        errors=errors,
+        status=status,
+        rate_limit=rate_limit,
+        cuts=cuts,
+        split=split,
+        tokens=tokens,
+    )
+    settings = gateway.Settings(port=port)
+    gateway.listen(FakeUpstream(dials), settings, lambda: say(f"fake upstream on {settings.url}/v1"))
+
+
+def _moment(microseconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(microseconds / 1e6))

@@ -77,15 +77,32 @@ def serve(workspace: Workspace, settings: Settings, backends: Backends, ready: C
         runner.run(_until_signalled(workspace, settings, backends, ready))
 
 
-async def _until_signalled(
-    workspace: Workspace, settings: Settings, backends: Backends, ready: Callable[[list[str]], None]
-) -> None:
+def listen(app: ASGIApp, settings: Settings, ready: Callable[[], None]) -> None:
+    """Serve one application until SIGTERM or Ctrl-C."""
+    check_address(settings)
+
+    async def run() -> None:
+        async with listening(app, settings):
+            ready()
+            await _signal()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+async def _signal() -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+async def _until_signalled(
+    workspace: Workspace, settings: Settings, backends: Backends, ready: Callable[[list[str]], None]
+) -> None:
     async with serving(workspace, settings, backends) as roster:
         ready(roster.names)
-        await stop.wait()
+        await _signal()
 
 
 @asynccontextmanager

@@ -1,0 +1,98 @@
+"""`freehold deploy`: public model names and what stands behind them."""
+
+from typing import Annotated
+
+import typer
+
+from freehold.cli.amounts import recorded
+from freehold.cli.output import as_json, say, table
+from freehold.errors import UserError
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+deploy = typer.Typer(no_args_is_help=True, add_completion=False, help="Public model names and what stands behind them.")
+
+
+@deploy.command("list")
+def list_deployments(json: JsonOption = False) -> None:
+    """List what is deployed."""
+    from freehold.store.deployments import all_current, target_name
+
+    found = all_current(recorded())
+    if json:
+        return as_json(list(found.values()))
+    rows = []
+    for name, each in found.items():
+        canary = ", ".join(f"{share.share:.0%} {target_name(share.target)}" for share in each.shares) or "–"
+        fallbacks = ", ".join(map(target_name, each.fallbacks)) or "–"
+        rows.append([name, target_name(each.target), canary, fallbacks])
+    table(["name", "target", "canary", "fallbacks"], rows)
+
+
+@deploy.command("remote")
+def deploy_remote(
+    name: Annotated[str, typer.Argument(help="The public model name.")],
+    base_url: Annotated[str, typer.Argument(help="An OpenAI-compatible address, up to /v1.")],
+    model: Annotated[str, typer.Argument(help="The model's name there.")],
+    api_key: Annotated[str | None, typer.Option(help="A reference such as '${OPENAI_API_KEY}'.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept with the row.")] = "freehold deploy remote",
+) -> None:
+    """Let a name stand for a model behind somebody's API."""
+    from freehold.store import deployments
+
+    target = deployments.RemoteTarget(base_url=base_url, model=model, api_key=_reference(api_key))
+    deployments.deploy(recorded(), deployments.Deployment(name=name, target=target), reason)
+    say(f"{name} stands for {deployments.target_name(target)}")
+
+
+@deploy.command("set")
+def set_deployment(
+    name: Annotated[str, typer.Argument(help="The public model name.")],
+    other: Annotated[
+        str | None, typer.Option("--to", help="Another deployed name, whose target the canary or shadow asks.")
+    ] = None,
+    canary: Annotated[str | None, typer.Option(help="The share of sessions that --to answers, such as 10%.")] = None,
+    shadow: Annotated[str | None, typer.Option(help="The share of requests that --to is asked beside.")] = None,
+    fallback: Annotated[str | None, typer.Option(help="Deployed names to fall back to, with commas.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept with the row.")] = "freehold deploy set",
+) -> None:
+    """Change shares, shadow or fallbacks while the gateway runs; each change is a row."""
+    from msgspec.structs import replace
+
+    from freehold.store import deployments
+    from freehold.store.deployments import Share
+
+    store = recorded()
+    deployment = deployments.current(store, name)
+    if canary is None and shadow is None and fallback is None:
+        raise UserError("name what to change: --canary, --shadow or --fallback")
+    for option, text in (("--canary", canary), ("--shadow", shadow)):
+        if text is not None:
+            share = _share(text, option)
+            if share > 0 and other is None:
+                raise UserError(f"{option} needs --to: the deployed name whose target it asks")
+            asked = (Share(target=deployments.current(store, other).target, share=share),) if share and other else ()
+            change = {"shares": asked} if option == "--canary" else {"shadow": asked[0] if asked else None}
+            deployment = replace(deployment, **change)
+    if fallback is not None:
+        names = [each.strip() for each in fallback.split(",") if each.strip()]
+        targets = tuple(deployments.current(store, each).target for each in names)
+        deployment = replace(deployment, fallbacks=targets)
+    row = deployments.deploy(store, deployment, reason)
+    say(f"{name} is changed (row {row}); a running gateway follows within a second")
+
+
+def _share(text: str, option: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise UserError(f"{option}: {text!r} is not a share; write one such as 10% or 0.1") from None
+    if not 0 <= share <= 1:
+        raise UserError(f"{option}: {text!r} is not between 0% and 100%")
+    return share
+
+
+def _reference(key: str | None) -> str | None:
+    if key is not None and not (key.startswith("${") and key.endswith("}")):
+        raise UserError("--api-key is a literal key; write a reference to the environment, such as '${OPENAI_API_KEY}'")
+    return key

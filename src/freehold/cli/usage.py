@@ -1,0 +1,58 @@
+"""`freehold usage`: what was used and what it cost."""
+
+import csv
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from freehold.cli.amounts import exact, recorded
+from freehold.cli.output import as_json, table
+from freehold.errors import UserError
+
+if TYPE_CHECKING:
+    from freehold.store.usage import Line
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+_FIGURES = ("requests", "attempts", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+
+
+def usage(
+    by: Annotated[str, typer.Option(help="What to add up by: any of key, model, day, tag, with commas.")] = "key,model",
+    csv_rows: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """What was used and what it cost: by key and model, or by what you name."""
+    from freehold.gateway.prices import money
+    from freehold.store import usage as bill
+
+    wanted = [each.strip() for each in by.split(",")]
+    wrong = [each for each in wanted if each not in ("key", "model", "day", "tag")]
+    if wrong:
+        raise UserError(f"--by: {wrong[0]!r} is none of key, model, day, tag")
+    lines = bill.lines(recorded(), wanted)  # type: ignore[arg-type]  # checked above
+    rows = [[getattr(line, each) or "–" for each in wanted] + _figures(line) for line in lines]
+    if json:
+        as_json([_line_document(line) for line in lines])
+    elif csv_rows:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow([*wanted, *_FIGURES, "cost", "currency", "unpriced"])
+        for row, line in zip(rows, lines, strict=True):
+            writer.writerow([*row, exact(line.cost) if line.currency else "", line.currency or "", line.unpriced])
+    else:
+        costs = [money(line.cost, line.currency) if line.currency else "unknown" for line in lines]
+        table([*wanted, *_FIGURES, "cost"], [[*row, cost] for row, cost in zip(rows, costs, strict=True)])
+
+
+def _figures(line: "Line") -> list[int]:
+    return [getattr(line, name) for name in _FIGURES]
+
+
+def _line_document(line: "Line") -> dict[str, object]:
+    import msgspec
+
+    document: dict[str, object] = msgspec.to_builtins(line)
+    document["cost_pico"] = document["cost"]
+    document["cost"] = exact(line.cost) if line.currency else None
+    return document
