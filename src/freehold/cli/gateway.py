@@ -13,7 +13,7 @@ from freehold.store.workspace import Workspace
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
-def serve(
+def serve(  # noqa: PLR0913 (one parameter an option)
     upstream: Annotated[str | None, typer.Option(help="Where models go that are not owned here.")] = None,
     upstream_key: Annotated[
         str | None, typer.Option(help="For callers with a fh_ key: a reference such as '${OPENAI_API_KEY}'.")
@@ -115,7 +115,7 @@ def exchanges(
     table(["exchange", "at (UTC)", "model", "answered by", "status", "ms"], shown)
 
 
-def fake_upstream(
+def fake_upstream(  # noqa: PLR0913 (one parameter an option)
     port: Annotated[int, typer.Option(help="The port to answer on.", min=1, max=65535)] = 8401,
     latency_ms: Annotated[float, typer.Option(help="Wait before each answer.", min=0)] = 0.0,
     errors: Annotated[float, typer.Option(help="Share of requests that fail.", min=0, max=1)] = 0.0,

@@ -14,7 +14,7 @@ keys = typer.Typer(no_args_is_help=True, add_completion=False, help="Freehold's 
 
 
 @keys.command("create")
-def create_key(
+def create_key(  # noqa: PLR0913 (one parameter an option)
     name: Annotated[str, typer.Argument(help="What the key is called in lists and on bills.")],
     models: Annotated[str | None, typer.Option(help="The models it may use, with commas.")] = None,
     budget: Annotated[str | None, typer.Option(help="Such as '50 USD'.")] = None,
