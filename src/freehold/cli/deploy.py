@@ -46,7 +46,7 @@ def deploy_remote(
 
 
 @deploy.command("set")
-def set_deployment(  # noqa: PLR0913 (one parameter an option)
+def set_deployment(
     name: Annotated[str, typer.Argument(help="The public model name.")],
     other: Annotated[
         str | None, typer.Option("--to", help="Another deployed name, whose target the canary or shadow asks.")
