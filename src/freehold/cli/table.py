@@ -20,6 +20,7 @@ COMMANDS: dict[str, Command] = {
     "eval": Command("freehold.cli.evals:evals", "Compare what was measured, pin what must hold, rank over tasks."),
     "run": Command("freehold.cli.flow:run", "Run the whole flow; skip what is done, resume what was interrupted."),
     "demo": Command("freehold.cli.flow:demo", "Run the whole flow on the bundled task."),
+    "judge": Command("freehold.cli.judge:judge", "A language model as a judge, and how far to trust it."),
     "report": Command("freehold.cli.evaluation:report", "Show what was measured: the newest report."),
     "serve": Command("freehold.cli.gateway:serve", "Answer OpenAI's API with the deployed models."),
     "exchanges": Command("freehold.cli.gateway:exchanges", "List what the gateway recorded."),

@@ -5,6 +5,7 @@ non-inferiority. Every function names the source of its method, and tests hold i
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence, Sized
 from statistics import NormalDist
 from typing import TYPE_CHECKING, TypeVar
@@ -202,6 +203,61 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def kappa(left: Sequence[Hashable], right: Sequence[Hashable]) -> float:
+    """Agreement of two raters beyond chance (Cohen 1960, Educational and Psychological Measurement 20:37).
+
+    1 is full agreement, 0 what chance gives. Where both only ever gave one and the same verdict it is 1.
+    """
+    _same_length(left, right)
+    _enough(len(left), 1)
+    n, first, second = len(left), Counter(left), Counter(right)
+    seen = sum(a == b for a, b in zip(left, right, strict=True)) / n
+    chance = sum(first[verdict] * second[verdict] for verdict in first) / n**2
+    return (seen - chance) / (1 - chance) if chance < 1 else 1.0
+
+
+def alpha(ratings: Sequence[Sequence[Hashable]]) -> float:
+    """Agreement beyond chance of any number of raters an item (Krippendorff 2004, chapter 11, nominal data).
+
+    Items with fewer than two ratings say nothing about agreement and are left out; raises `DataError` if none is left.
+    """
+    rated = [each for each in ratings if len(each) > 1]
+    _enough(len(rated), 1)
+    total = Counter(verdict for each in rated for verdict in each)
+    n = sum(total.values())
+    observed = sum((len(each) ** 2 - _squares(each)) / (len(each) - 1) for each in rated) / n
+    expected = (n * n - sum(count * count for count in total.values())) / (n * (n - 1))
+    return 1 - observed / expected if expected else 1.0
+
+
+def ppi_mean(
+    people: Sequence[float], judge_there: Sequence[float], judge_elsewhere: Sequence[float], confidence: float = 0.95
+) -> Interval:
+    """The mean that people would give everywhere, from their few verdicts and a judge's many, however biased it is.
+
+    Prediction-powered inference (Angelopoulos et al. 2023, Science 382:669) with the tuning of PPI++ (Angelopoulos,
+    Duchi and Zrnic 2023, arXiv 2311.01453): a judge that does not follow the people gets no weight, so the interval is
+    about never wider than that of the people alone. `judge_there` are its verdicts on the items that people judged.
+    """
+    import numpy as np
+
+    _same_length(people, judge_there)
+    _enough(len(people), 2)
+    _finite([*people, *judge_there, *judge_elsewhere])
+    truth, there, elsewhere = np.asarray(people), np.asarray(judge_there), np.asarray(judge_elsewhere)
+    n, more = len(truth), len(elsewhere)
+    spread = float(np.var(np.concatenate([there, elsewhere]), ddof=1))
+    weight = 0.0
+    if more and spread > 0:
+        weight = float(np.cov(truth, there, ddof=1)[0, 1]) / (spread * (1 + n / more))
+        weight = min(max(weight, 0.0), 1.0)
+    value = float(truth.mean() + (weight * (elsewhere.mean() - there.mean()) if weight else 0.0))
+    variance = float(np.var(truth - weight * there, ddof=1)) / n
+    variance += weight**2 * float(np.var(elsewhere, ddof=1)) / more if weight and more > 1 else 0.0
+    half = _student(confidence, n) * math.sqrt(variance)
+    return Interval(value=value, low=value - half, high=value + half, n=n + more, method="ppi++")
+
+
 def noninferiority_sample_size(
     margin: float, discordance: float = 0.10, confidence: float = 0.95, power: float = 0.80, difference: float = 0.0
 ) -> int:
@@ -304,7 +360,7 @@ def _bca(sums: "NDArray[float64]", sizes: "NDArray[float64]", confidence: float,
     scale = float((spread**2).sum()) ** 1.5
     acceleration = float((spread**3).sum()) / (6 * scale) if scale > 0 else 0.0
     # Percentile intervals are too narrow by sqrt((n-1)/n) and heavier tails at small n: use Student's quantile there.
-    z = _student(confidence, len(sums))
+    z = _expanded(confidence, len(sums))
 
     def at(point: float) -> float:
         moved = bias + (bias + point) / (1 - acceleration * (bias + point))
@@ -313,11 +369,16 @@ def _bca(sums: "NDArray[float64]", sizes: "NDArray[float64]", confidence: float,
     return at(-z), at(z)
 
 
-def _student(confidence: float, n: int) -> float:
+def _expanded(confidence: float, n: int) -> float:
     """The expanded quantile for small samples (Hesterberg 2015, The American Statistician 69:371, section 4.6)."""
+    return _student(confidence, n) * math.sqrt(n / (n - 1))
+
+
+def _student(confidence: float, n: int) -> float:
+    """Student's two-sided quantile with n − 1 degrees of freedom."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(n - 1, 0.5 + confidence / 2)) * math.sqrt(n / (n - 1))
+    return float(stdtrit(n - 1, 0.5 + confidence / 2))
 
 
 def _resampled(sums: "NDArray[float64]", sizes: "NDArray[float64]", seed: int) -> "NDArray[float64]":
@@ -337,6 +398,10 @@ def _unvaried(mean: float, n: int, groups: int, confidence: float) -> Interval:
         raise DataError(f"{n} values that do not vary ({mean}) or one cluster only: they support no interval")
     bound = wilson(mean * groups, groups, confidence)
     return Interval(value=mean, low=bound.low, high=bound.high, n=n, method="wilson-bound")
+
+
+def _squares(items: Sequence[Hashable]) -> int:
+    return sum(count * count for count in Counter(items).values())
 
 
 def _enough(n: int, needed: int) -> None:
