@@ -9,16 +9,33 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "FreeholdError": "freehold.errors",
-    "UserError": "freehold.errors",
-    "RefusedError": "freehold.errors",
+    # the flow
+    "load": "freehold.spec",
+    "pull": "freehold.catalogue.pull",
+    "run": "freehold.pipeline",
+    # what it works on
+    "Task": "freehold.spec",
+    "TaskFile": "freehold.spec",
+    "Workspace": "freehold.store.workspace",
+    "SILENT": "freehold.progress",
+    # what it makes
+    "Candidate": "freehold.records",
     "Dataset": "freehold.records",
     "Decision": "freehold.records",
     "Example": "freehold.records",
     "Message": "freehold.records",
     "Report": "freehold.records",
-    "Task": "freehold.spec",
-    "Workspace": "freehold.store.workspace",
+    # what a model sees, and what answers
+    "Engine": "freehold.engines.engine",
+    "LlamaCpp": "freehold.engines.llamacpp",
+    "Prompt": "freehold.render",
+    "Renderer": "freehold.render",
+    # what can go wrong
+    "EngineError": "freehold.errors",
+    "FreeholdError": "freehold.errors",
+    "RefusedError": "freehold.errors",
+    "UndeterminedError": "freehold.errors",
+    "UserError": "freehold.errors",
 }
 
 __all__ = ["__version__", *sorted(_EXPORTS)]

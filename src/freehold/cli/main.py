@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from freehold import __version__
+from freehold.cli import crash
 from freehold.cli.table import COMMANDS
 from freehold.errors import FreeholdError, did_you_mean
 
@@ -34,14 +35,16 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run_command(name: str, arguments: Sequence[str]) -> int:
-    from typer.core import TyperCommand, TyperGroup
-    from typer.exceptions import Abort, TyperException
+    from typer.exceptions import Abort, Exit, TyperException
 
-    command: TyperCommand | TyperGroup = _command(name)
     try:
-        code: Any = command.main(list(arguments), prog_name=f"freehold {name}", standalone_mode=False)
+        command = _command(name)
+        with command.make_context(f"freehold {name}", list(arguments)) as context:  # not main(): it hides interrupts
+            code: Any = command.invoke(context)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
+    except Exit as end:
+        return int(end.exit_code)
     except FreeholdError as error:
         return _fail(str(error), error.exit_code)
     except TyperException as error:
@@ -53,6 +56,8 @@ def _run_command(name: str, arguments: Sequence[str]) -> int:
         return 0
     except OSError as error:
         return _fail(_os_sentence(error), 2)
+    except Exception as error:  # the last boundary: kept whole in a log
+        return _fail(crash.sentence(error, name), 1)
 
 
 def _command(name: str) -> Any:  # noqa: ANN401 (a TyperCommand or TyperGroup; typer is imported late)
