@@ -5,6 +5,7 @@ The policy for a disk that takes nothing is `refuse` (no answer without a record
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -25,20 +26,21 @@ log = logging.getLogger(__name__)
 Policy = Literal["refuse", "serve-uncaptured"]
 
 
-class Redaction(Protocol):
+class Hiding(Protocol):
     """Takes what is personal or secret out of the texts of one exchange, the same placeholder for the same value."""
 
-    count: int
+    counts: Counter[str]
 
-    def text(self, text: str) -> str: ...
+    def hide(self, text: str) -> str: ...
 
 
 class NoRedaction:
     """Keeps texts as they are."""
 
-    count = 0
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
 
-    def text(self, text: str) -> str:
+    def hide(self, text: str) -> str:
         return text
 
 
@@ -73,7 +75,7 @@ class Told:
 class Recorder:
     """Writes entries. `redaction` makes a fresh one for each exchange."""
 
-    def __init__(self, journal: Journal, policy: Policy, redaction: Callable[[], Redaction]) -> None:
+    def __init__(self, journal: Journal, policy: Policy, redaction: Callable[[], Hiding]) -> None:
         self._journal = journal
         self._policy = policy
         self._redaction = redaction
@@ -93,7 +95,7 @@ class Recorder:
         """A correction is text like any other."""
         if said.correction is None:
             return said
-        return replace(said, correction=self._redaction().text(said.correction))
+        return replace(said, correction=self._redaction().hide(said.correction))
 
     def _entry(self, call: Call, key: str | None, told: Told, tried: list[Tried]) -> Entry:
         caller = call.caller
@@ -116,7 +118,7 @@ class Recorder:
             finished=told.finished,
             request=request,
             answer=answer,
-            redactions=redaction.count,
+            redactions=redaction.counts.total(),
             latency_ms=(time.perf_counter() - told.started) * 1000,
             first_byte_ms=(told.first_byte - told.started) * 1000 if told.first_byte else None,
             shadow_of=told.shadow_of,
@@ -155,21 +157,27 @@ def _row(call: Call, key: str | None, tags: str, number: int, tried: Tried) -> A
     )
 
 
-def _redacted(content: bytes, redaction: Redaction) -> str:
+# Names, not texts: what an exchange is found and read by.
+_NAMES = frozenset(
+    ("model", "id", "object", "role", "type", "finish_reason", "system_fingerprint", "tool_call_id", "service_tier")
+)
+
+
+def _redacted(content: bytes, redaction: Hiding) -> str:
     if isinstance(redaction, NoRedaction):
         return content.decode(errors="replace")
     try:
         document = msgspec.json.decode(content)
     except msgspec.MsgspecError:
-        return redaction.text(content.decode(errors="replace"))
+        return redaction.hide(content.decode(errors="replace"))
     return msgspec.json.encode(_walk(document, redaction)).decode()
 
 
-def _walk(value: Any, redaction: Redaction) -> Any:  # noqa: ANN401 (any JSON value)
+def _walk(value: Any, redaction: Hiding) -> Any:  # noqa: ANN401 (any JSON value)
     if isinstance(value, str):
-        return redaction.text(value)
+        return redaction.hide(value)
     if isinstance(value, dict):
-        return {name: _walk(each, redaction) for name, each in value.items()}
+        return {name: each if name in _NAMES else _walk(each, redaction) for name, each in value.items()}
     if isinstance(value, list):
         return [_walk(each, redaction) for each in value]
     return value

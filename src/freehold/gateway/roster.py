@@ -12,7 +12,8 @@ from freehold.gateway.children import Children, RunningChild
 from freehold.gateway.classify import ClassifierModel, Predictor
 from freehold.gateway.faults import GatewayError
 from freehold.gateway.owned import OwnedModel, Respondent
-from freehold.records import AdapterManifest, Base
+from freehold.gateway.placeholders import Placeholders
+from freehold.records import AdapterManifest, Base, Dataset
 from freehold.render import Renderer
 from freehold.store.database import Store
 from freehold.store.deployments import (
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
 MANIFEST_FILE = "manifest.json"
 BASE_FILE = "base.json"
+DATASET_FILE = "dataset.json"
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -123,15 +125,26 @@ class Roster:
         self, deployment: Deployment, target: Target, children: dict[str, RunningChild]
     ) -> Respondent | FreeholdError:
         try:
-            if isinstance(target, ClassifierTarget):
-                folder = self._workspace.root / target.folder
-                return ClassifierModel(target, await asyncio.to_thread(self._load_classifier, folder))
-            assert isinstance(target, AdapterTarget | BaseTarget)
-            renderer = await asyncio.to_thread(Renderer, self._workspace.models / target.base)
-            return OwnedModel(deployment, target, renderer, children[target.base])
+            plain = await self._plain(deployment, target, children)
+            return Placeholders(plain) if await asyncio.to_thread(self._learned_redacted, deployment) else plain
         except FreeholdError as error:
             log.error("%s is deployed but cannot be served: %s", target_name(target), error)
             return error
+
+    async def _plain(
+        self, deployment: Deployment, target: Target, children: dict[str, RunningChild]
+    ) -> ClassifierModel | OwnedModel:
+        if isinstance(target, ClassifierTarget):
+            folder = self._workspace.root / target.folder
+            return ClassifierModel(target, await asyncio.to_thread(self._load_classifier, folder))
+        assert isinstance(target, AdapterTarget | BaseTarget)
+        renderer = await asyncio.to_thread(Renderer, self._workspace.models / target.base)
+        return OwnedModel(deployment, target, renderer, children[target.base])
+
+    def _learned_redacted(self, deployment: Deployment) -> bool:
+        """Whether the dataset that the deployment rests on holds placeholders; one that is gone is asked as it is."""
+        record = self._workspace.datasets / deployment.evidence.get("dataset", "-") / DATASET_FILE
+        return record.is_file() and read_record(record, Dataset).redacted
 
     def _check(self, target: Target) -> None:
         """Refuse an adapter that was made for another base or chat template."""

@@ -21,6 +21,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 from starlette.types import ASGIApp
 
+from freehold.data.redact import Redaction
 from freehold.errors import RefusedError, ResourceError
 from freehold.gateway.app import build
 from freehold.gateway.backends import Backends
@@ -135,7 +136,7 @@ async def _desk(workspace: Workspace, settings: Settings, store: Store, roster: 
     return Desk(
         routes=Routes(roster, http, settings.upstream, settings.upstream_key),
         keyring=keyring,
-        recorder=Recorder(journal, settings.on_full, NoRedaction),
+        recorder=Recorder(journal, settings.on_full, Redaction if settings.redact else NoRedaction),
         prices=read_prices(workspace.root),
         machine=machine,
         max_body=settings.max_body,

@@ -72,11 +72,6 @@ def counted(usage: Usage) -> Tokens:
     )
 
 
-def estimated(asked_bytes: int, answered_bytes: int) -> Tokens:
-    """A rough count where nobody reported one: four bytes a token."""
-    return Tokens(input=asked_bytes // 4, output=answered_bytes // 4, estimated=True)
-
-
 def _cached(details: _Details | None) -> int:
     return (details.cached_tokens or 0) if details else 0
 
