@@ -53,7 +53,8 @@ def test_the_log_shows_what_was_believed_when(
 ) -> None:
     assert freehold("decision", "log") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[3] for line in lines[1:]] == ["need-more-data", "switch"]
+    assert [line.split()[3] for line in lines[1:3]] == ["need-more-data", "switch"]
+    assert "the plan was changed after results on this dataset had been seen (margin 1 point" in lines[3]
     assert freehold("decision", "log", "--json") == 0
     log = json.loads(capsys.readouterr().out)
     assert log[1]["succeeds"] == log[0]["digest"]

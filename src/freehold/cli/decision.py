@@ -1,19 +1,26 @@
 """`freehold decision`: the newest decision, what came before it, and what it costs."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from msgspec.structs import asdict
 
 from freehold.cli import canary, costs
 from freehold.cli.output import as_json, say, table
+from freehold.cli.tasks import captured
 from freehold.decision import certificate
 from freehold.decision import page as certificate_page
+from freehold.decision.history import Believed, history
+from freehold.decision.traffic import Seen
 from freehold.errors import NotFoundError
-from freehold.records import Decision
+from freehold.evaluation import report as reports
+from freehold.records import Decision, Interval, Report
 from freehold.store import decisions
+from freehold.store.database import connect
+from freehold.store.documents import Documents
 from freehold.store.workspace import Workspace, write_atomically
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
@@ -36,17 +43,30 @@ def decision(context: typer.Context, json: JsonOption = False, task: TaskOption 
 
 @app.command()
 def log(json: JsonOption = False, task: TaskOption = None) -> None:
-    """Show every decision, oldest first: what was believed, when, on what plan."""
-    made = decisions.here(Workspace.here(), task)
+    """Show every decision, oldest first: what was believed when, on what plan, and what was seen since."""
+    workspace = Workspace.here()
+    found = history(decisions.here(workspace, task), _reports(workspace), _seen(workspace))
     if json:
-        as_json(
-            [{"decided_at": _time(at), "headline": certificate.headline(each), **asdict(each)} for at, each in made]
-        )
+        as_json([_log_json(each) for each in found])
         return
     table(
-        ["decided (UTC)", "task", "verdict", "candidate", "against", "margin", "difference", "decision"],
-        [_log_row(at, each) for at, each in made],
+        [
+            "decided (UTC)",
+            "task",
+            "verdict",
+            "candidate",
+            "against",
+            "margin",
+            "difference",
+            "promised",
+            "accepted since",
+        ],
+        [_log_row(each) for each in found],
     )
+    for each in found:
+        changes = [reason for reason in each.decision.reasons if reason.startswith(certificate.PLAN_CHANGED)]
+        for change in changes:
+            say(f"  {each.decision.digest[:12]}: {change}")
 
 
 @app.command()
@@ -87,10 +107,53 @@ def _print(found: Decision) -> None:
     say(f"  digest     {found.digest}")
 
 
-def _log_row(at: int, each: Decision) -> list[object]:
-    difference = certificate.spell(each.difference) if each.difference else "–"
-    names = [each.verdict.value, each.candidate or "–", each.against or "–"]
-    return [_time(at), each.task, *names, f"{each.plan.margin:g}", difference, each.digest[:12]]
+def _log_row(each: Believed) -> list[object]:
+    made = each.decision
+    difference = certificate.spell(made.difference) if made.difference else "–"
+    names = [made.verdict.value, made.candidate or "–", made.against or "–"]
+    since = f"{_share(each.reality)} of {each.judged:,}: {each.says}" if each.reality else each.says
+    return [
+        _time(each.decided_at),
+        made.task,
+        *names,
+        f"{made.plan.margin:g}",
+        difference,
+        _share(each.promised),
+        since,
+    ]
+
+
+def _log_json(each: Believed) -> dict[str, Any]:
+    return {
+        "decided_at": _time(each.decided_at),
+        "headline": certificate.headline(each.decision),
+        **asdict(each.decision),
+        "promised": each.promised,
+        "since": {"requests": each.requests, "judged": each.judged, "accepted": each.reality, "says": each.says},
+    }
+
+
+def _share(interval: Interval | None) -> str:
+    """`98.1 % [96.0, 99.1]`."""
+    if interval is None:
+        return "–"
+    return f"{interval.value * 100:.1f} % [{interval.low * 100:.1f}, {interval.high * 100:.1f}]"
+
+
+def _reports(workspace: Workspace) -> dict[str, Report]:
+    """Every report that can still be read."""
+    found = {}
+    for each in Documents(connect(workspace.database_url)).all("report") if workspace.root.exists() else []:
+        with suppress(NotFoundError):
+            found[each.digest] = reports.read(workspace, each.digest)
+    return found
+
+
+def _seen(workspace: Workspace) -> list[Seen]:
+    """The live traffic, or nothing where none was captured."""
+    with suppress(NotFoundError):
+        return list(captured(workspace))
+    return []
 
 
 def _time(microseconds: int) -> str:

@@ -38,6 +38,7 @@ from freehold.records import (
     digest,
 )
 
+PLAN_CHANGED = "the plan was changed after results on this dataset had been seen"
 _BESIDE = {"digest", "times_cheaper"}
 
 
@@ -275,7 +276,7 @@ def _remarks(case: Case, earlier: Sequence[Decision]) -> tuple[str, ...]:
     if changed:
         before = changed[-1].plan
         remarks.append(
-            f"the plan was changed after results on this dataset had been seen (margin {points(before.margin)} at "
+            f"{PLAN_CHANGED} (margin {points(before.margin)} at "
             f"{percent(before.confidence)} in decision {changed[-1].digest[:12]}): read this as a new plan"
         )
     looks = {each.evidence["report"] for each in earlier if each.plan == case.plan} | {case.report.digest}
