@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from msgspec.structs import asdict
 
-from freehold.cli import canary, costs
+from freehold.cli import backtest, canary, costs
 from freehold.cli.output import as_json, say, table
 from freehold.cli.tasks import captured
 from freehold.decision import certificate
@@ -166,3 +166,4 @@ app.command("break-even")(costs.break_even_command)
 app.command("what-if")(costs.what_if)
 app.command("watch")(canary.watch)
 app.command("rollback")(canary.rollback)
+app.command("backtest")(backtest.backtest_command)

@@ -18,7 +18,7 @@ from freehold.decision.traffic import Seen
 from freehold.errors import NotFoundError, UserError
 from freehold.records import Plan
 from freehold.store.database import connect
-from freehold.store.exchanges import Exchange
+from freehold.store.exchanges import Exchange, Feedback
 from freehold.store.traffic import Spent, costed
 from freehold.store.workspace import Workspace
 
@@ -68,14 +68,14 @@ def captured(workspace: Workspace) -> Iterator[Seen]:
     if not workspace.root.exists():
         raise nothing
     empty = True
-    for exchange, spent, verdict in costed(connect(workspace.database_url)):
+    for exchange, spent, said in costed(connect(workspace.database_url)):
         empty = False
-        yield _seen(exchange, spent, verdict)
+        yield _seen(exchange, spent, said)
     if empty:
         raise nothing
 
 
-def _seen(exchange: Exchange, spent: Spent, verdict: str | None) -> Seen:
+def _seen(exchange: Exchange, spent: Spent, said: Feedback | None) -> Seen:
     system, user = _asked(exchange.request or "")
     return Seen(
         id=exchange.id,
@@ -85,7 +85,8 @@ def _seen(exchange: Exchange, spent: Spent, verdict: str | None) -> Seen:
         user=user,
         answer=_answered(exchange.answer or ""),
         session=exchange.session,
-        verdict=verdict,
+        verdict=said.verdict if said else None,
+        correction=said.correction if said else None,
         attempts=spent.attempts,
         input_tokens=spent.input_tokens,
         output_tokens=spent.output_tokens,

@@ -19,7 +19,7 @@ _STRAY = 0.01
 class Seen(Record, frozen=True, kw_only=True):
     """One captured request. `at` is UTC in microseconds since 1970, `cost` in pico-units of `currency`, all attempts.
 
-    `verdict` is the last word that was said of the answer: accepted, rejected or corrected.
+    `verdict` is the last word that was said of the answer: accepted, rejected or corrected, then with the `correction`.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Seen(Record, frozen=True, kw_only=True):
     answer: str | None = None
     session: str | None = None
     verdict: str | None = None
+    correction: str | None = None
     attempts: int = 1
     input_tokens: int = 0
     output_tokens: int = 0

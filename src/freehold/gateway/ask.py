@@ -1,6 +1,7 @@
 """One question to a deployed model, from the terminal: the path of a request to the gateway, without the gateway."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -16,10 +17,21 @@ from freehold.store.workspace import Workspace
 
 def ask(workspace: Workspace, backends: Backends, name: str, message: str) -> Reply:
     """Start what is deployed as `name`, ask it once, and stop it. Raises `NotFoundError` naming a near name."""
-    return asyncio.run(_ask(workspace, backends, name, message))
+    replies: list[Reply] = []
+    ask_each(workspace, backends, name, [message], replies.append)
+    return replies[0]
 
 
-async def _ask(workspace: Workspace, backends: Backends, name: str, message: str) -> Reply:
+def ask_each(
+    workspace: Workspace, backends: Backends, name: str, messages: Sequence[str], heard: Callable[[Reply], None]
+) -> None:
+    """Start what is deployed as `name`, ask it each message by itself, and stop it; replies are heard as they come."""
+    asyncio.run(_ask_each(workspace, backends, name, messages, heard))
+
+
+async def _ask_each(
+    workspace: Workspace, backends: Backends, name: str, messages: Sequence[str], heard: Callable[[Reply], None]
+) -> None:
     store = connect(workspace.database_url)
     children = Children(backends.engine_for)
     try:
@@ -29,7 +41,8 @@ async def _ask(workspace: Workspace, backends: Backends, name: str, message: str
             raise NotFoundError(f"{name} is answered by a remote model; ask it through `freehold serve`")
         await roster.adopt({name: replace(deployment, shares=(), fallbacks=(), shadow=None)})
         respondent = roster.served[name].respondent(deployment.target)
-        return await respondent.answer(ChatRequest(model=name, messages=[Turn(role="user", content=message)]))
+        for message in messages:
+            heard(await respondent.answer(ChatRequest(model=name, messages=[Turn(role="user", content=message)])))
     finally:
         await children.stop()
         store.dispose()

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import func, select
 
 from freehold.store.database import Store
-from freehold.store.exchanges import Exchange
+from freehold.store.exchanges import Exchange, Feedback
 from freehold.store.schema import exchanges, feedback, usage
 
 
@@ -21,11 +21,11 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     currency: str | None
 
 
-def costed(store: Store) -> Iterator[tuple[Exchange, Spent, str | None]]:
-    """Every kept exchange that was answered and is nobody's shadow, oldest first, with its verdict if it has one."""
+def costed(store: Store) -> Iterator[tuple[Exchange, Spent, Feedback | None]]:
+    """Every kept exchange that was answered and is nobody's shadow, oldest first, with the last word said of it."""
     spent, said = _spent(), _last_word()
     query = (
-        select(exchanges, *(spent.c[name] for name in _SPENT), said.c.verdict)
+        select(exchanges, *(spent.c[name] for name in _SPENT), said.c.verdict, said.c.correction)
         .outerjoin(spent, spent.c.exchange == exchanges.c.id)
         .outerjoin(said, said.c.exchange == exchanges.c.id)
         .where(exchanges.c.finished, exchanges.c.status == 200)
@@ -59,11 +59,13 @@ def _spent() -> Any:  # noqa: ANN401 (SQLAlchemy's subquery)
 
 def _last_word() -> Any:  # noqa: ANN401
     last = select(func.max(feedback.c.id)).group_by(feedback.c.exchange)
-    return select(feedback.c.exchange, feedback.c.verdict).where(feedback.c.id.in_(last)).subquery()
+    return (
+        select(feedback.c.exchange, feedback.c.verdict, feedback.c.correction).where(feedback.c.id.in_(last)).subquery()
+    )
 
 
-def _read(fields: dict[str, Any]) -> tuple[Exchange, Spent, str | None]:
-    verdict = fields.pop("verdict")
+def _read(fields: dict[str, Any]) -> tuple[Exchange, Spent, Feedback | None]:
+    verdict, correction = fields.pop("verdict"), fields.pop("correction")
     found = {name: fields.pop(name) for name in _SPENT}
     attempts = int(found["attempts"] or 0)
     whole = attempts > 0 and found["priced"] == attempts and found["currency"] == found["other_currency"]
@@ -74,4 +76,6 @@ def _read(fields: dict[str, Any]) -> tuple[Exchange, Spent, str | None]:
         cost=int(found["cost"]) if whole else None,
         currency=found["currency"] if whole else None,
     )
-    return Exchange(**fields), spent, verdict
+    exchange = Exchange(**fields)
+    said = Feedback(exchange=exchange.id, verdict=verdict, correction=correction) if verdict else None
+    return exchange, spent, said
