@@ -90,6 +90,12 @@ class Price(Section):
     currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code.")
 
 
+def _reference_to_the_environment(key: str | None) -> str | None:
+    if key is not None and not _REFERENCE.fullmatch(key):
+        raise ValueError("is a literal key; write a reference to the environment, such as ${OPENAI_API_KEY}")
+    return key
+
+
 class Incumbent(Section):
     """The model that answers the task today."""
 
@@ -101,9 +107,7 @@ class Incumbent(Section):
     @field_validator("api_key")
     @classmethod
     def _reference_only(cls, key: str | None) -> str | None:
-        if key is not None and not _REFERENCE.fullmatch(key):
-            raise ValueError("is a literal key; write a reference to the environment, such as ${OPENAI_API_KEY}")
-        return key
+        return _reference_to_the_environment(key)
 
 
 class Use(Section):
@@ -154,6 +158,20 @@ class Decide(Section):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Of every interval and test.")
 
 
+class Judge(Section):
+    """A language model that grades answers; people's votes check it (`freehold judge agreement`)."""
+
+    model: str = Field(description="A base by name, or the model's name at the address.")
+    base_url: str | None = Field(None, description="An OpenAI-compatible address; left out: a base of this workspace.")
+    api_key: str | None = Field(None, description="A reference to the environment, such as ${OPENAI_API_KEY}.")
+    rubric: str | None = Field(None, description="What a good answer is, in your words; part of the judge's prompt.")
+
+    @field_validator("api_key")
+    @classmethod
+    def _reference_only(cls, key: str | None) -> str | None:
+        return _reference_to_the_environment(key)
+
+
 class Task(Section):
     """One job that the company gives a model."""
 
@@ -168,6 +186,7 @@ class Task(Section):
     )
     tune: Tune = Field(default_factory=lambda: LoraSettings())
     decide: Decide = Field(default_factory=lambda: Decide())
+    judge: Judge | None = None
     seed: int = Field(0, ge=0, description="Of every split, shuffle and draw.")
 
     @property
@@ -317,6 +336,7 @@ def _fields_of(parent: str) -> list[str]:
         "candidates": [CandidateFilter],
         "tune": [LoraSettings, NoTuning],
         "decide": [Decide],
+        "judge": [Judge],
     }
     return [info.alias or name for model in sections.get(parent, []) for name, info in model.model_fields.items()]
 

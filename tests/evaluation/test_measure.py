@@ -104,6 +104,14 @@ def test_a_scorer_that_fails_marks_its_row(
     assert sum(row.score for row in rows) == 4
 
 
+def test_the_same_message_twice(task: Task, renderer: Renderer, answers: Answers) -> None:
+    """Two examples may ask the same (by two people, say): one answer serves both."""
+    twins = [example(at, text="payroll message") for at in range(5)]
+    rows = measure(TUNED, answerer(RuleEngine(reading, renderer), renderer, task), twins, task, answers)
+    assert [row.score for row in rows] == [1] * 5
+    assert len(answers.of(TUNED.digest)) == 2
+
+
 def test_classifier_and_record(task: Task, answers: Answers) -> None:
     train = examples(60)
     plain = Classifier.train([each.text for each in train], [each.reference for each in train])

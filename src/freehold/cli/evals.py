@@ -31,9 +31,9 @@ def diff(
 ) -> None:
     """Show the examples that two candidates answered differently, from kept rows."""
     workspace = Workspace.here()
-    every = _reports(workspace, task)
+    every = every_report(workspace, task)
     one, other = (compare.find(workspace, every, wanted) for wanted in (left, right))
-    found = compare.diff(one, other, _examples(workspace, one.report), one.report.confidence)
+    found = compare.diff(one, other, examples_of(workspace, one.report), one.report.confidence)
     if json:
         as_json(found)
         return
@@ -116,7 +116,7 @@ def show_leaderboard(
     json: JsonOption = False,
 ) -> None:
     """All candidates over all measured tasks; only the same protocol is ranked together."""
-    found = leaderboard.boards(_reports(Workspace.here(), None))
+    found = leaderboard.boards(every_report(Workspace.here(), None))
     if html:
         write_atomically(html, leaderboard.page(found).encode())
         say(str(html))
@@ -146,14 +146,14 @@ def _print_board(board: leaderboard.Board) -> None:
     )
 
 
-def _reports(workspace: Workspace, task: str | None) -> list[Report]:
+def every_report(workspace: Workspace, task: str | None) -> list[Report]:
     """Every report, newest first."""
     newest_report(workspace, task)  # says what to do where there is none
     listed = Documents(connect(workspace.database_url)).all("report", task)
     return [reports.read(workspace, each.digest) for each in reversed(listed)]
 
 
-def _examples(workspace: Workspace, report: Report) -> Mapping[str, Example]:
+def examples_of(workspace: Workspace, report: Report) -> Mapping[str, Example]:
     """The dataset's examples by id; empty where the dataset was deleted."""
     try:
         return {each.id: each for each in freeze.examples(workspace, report.dataset)}

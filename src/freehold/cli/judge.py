@@ -5,12 +5,25 @@ from typing import Annotated
 
 import typer
 
+from freehold.cli.evals import every_report, examples_of
 from freehold.cli.output import as_json, say, table
+from freehold.cli.progress import Terminal
+from freehold.cli.task import DEFAULT_TASK_FILE
+from freehold.errors import TaskFileError
+from freehold.evaluation import compare as compares
 from freehold.evaluation.judge import agreement as agreements
+from freehold.evaluation.judge import grades, pairwise
+from freehold.evaluation.judge import judge as judges
 from freehold.records import Interval
+from freehold.spec import Judge as JudgeSpec
+from freehold.spec import load
+from freehold.store.answers import Answers
+from freehold.store.database import connect
+from freehold.store.workspace import Workspace
 
 judge = typer.Typer(add_completion=False, rich_markup_mode=None, help="A language model as a judge, checked on people.")
 
+TaskFileOption = Annotated[Path, typer.Option("--task-file", help="Whose `judge` it is.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -47,6 +60,102 @@ def agreement(
             for each in (found.left, *sorted(found.models, key=lambda each: -each.judge.value))
         ],
     )
+
+
+@judge.command()
+def compare(
+    left: Annotated[str, typer.Argument(help="A measured candidate, by name or the start of its digest.")],
+    right: Annotated[str, typer.Argument(help="Another one.")],
+    task_file: TaskFileOption = DEFAULT_TASK_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Let the task file's judge compare two candidates' kept answers, each pair in both orders."""
+    spec, workspace = _judge_of(task_file)
+    reports = every_report(workspace, None)
+    one, other = (compares.find(workspace, reports, wanted) for wanted in (left, right))
+    pairs = pairwise.of_rows(one.rows, other.rows, examples_of(workspace, one.report))
+    own = pairwise.which_is(spec.model, one.candidate, other.candidate)
+    with judges.endpoint(spec, workspace) as endpoint:
+        who = judges.Judge(spec.model, endpoint, Answers(connect(workspace.database_url)), spec.rubric)
+        found = pairwise.duel(who, (one.candidate.name, other.candidate.name), pairs, own, Terminal())
+    if json:
+        as_json(found)
+    else:
+        _print_duel(found)
+
+
+@judge.command()
+def grade(
+    candidate: Annotated[str, typer.Argument(help="A measured candidate, by name or the start of its digest.")],
+    task_file: TaskFileOption = DEFAULT_TASK_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Let the task file's judge grade a candidate's kept answers from 1 to 10."""
+    spec, workspace = _judge_of(task_file)
+    measured = compares.find(workspace, every_report(workspace, None), candidate)
+    asked, conversations = grades.of_rows(measured.rows, examples_of(workspace, measured.report))
+    with judges.endpoint(spec, workspace) as endpoint:
+        who = judges.Judge(spec.model, endpoint, Answers(connect(workspace.database_url)), spec.rubric)
+        found = grades.graded(who, measured.candidate.name, asked, conversations, Terminal())
+    _print_grades(found, json)
+
+
+@judge.command(name="mt-bench")
+def mt_bench(
+    questions: Annotated[Path, typer.Argument(help="A JSONL file of question_id, turns, category, reference.")],
+    model: Annotated[str, typer.Argument(help="A base of this workspace, or the model's name at --base-url.")],
+    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible address of the model.")] = None,
+    api_key: Annotated[str | None, typer.Option(help="A reference such as '${OPENAI_API_KEY}'.")] = None,
+    task_file: TaskFileOption = DEFAULT_TASK_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Ask a model two-turn questions and let the task file's judge grade either turn."""
+    asked = grades.questions(questions)
+    spec, workspace = _judge_of(task_file)
+    player = JudgeSpec(model=model, base_url=base_url, api_key=api_key)
+    with judges.endpoint(player, workspace) as endpoint:
+        conversations = grades.converse_all(endpoint, asked, Terminal())
+    with judges.endpoint(spec, workspace) as endpoint:
+        who = judges.Judge(spec.model, endpoint, Answers(connect(workspace.database_url)), spec.rubric)
+        found = grades.graded(who, model, asked, conversations, Terminal())
+    _print_grades(found, json)
+
+
+def _judge_of(task_file: Path) -> tuple[JudgeSpec, Workspace]:
+    task = load(task_file).task
+    if task.judge is None:
+        raise TaskFileError(f"{task_file}: has no judge; add `judge: {{model: NAME, rubric: …}}` (docs/judge.md)")
+    return task.judge, Workspace.beside(task_file)
+
+
+def _print_duel(found: pairwise.Duel) -> None:
+    say(f"  {found.left} wins {found.wins}, loses {found.losses}, ties {found.ties} against {found.right}")
+    say(f"  won        {_share(found.won)} (a tie is half a win) by {found.judge}")
+    say(f"  nonsense   {found.nonsense} of {len(found.rulings)} pairs could not be read and count for nobody")
+    bias = found.bias
+    coin = "" if bias.first_p is None else f" (p = {bias.first_p:.2g})"
+    say(f"  order      {_share(bias.consistent)} judged alike in both orders")
+    say(f"  first      {_share(bias.first)} of the rest went to the first answer{coin}")
+    say(f"  length     {_share(bias.longer)} of decided pairs went to the longer answer")
+    say(f"  itself     {_share(bias.own)} more for its own answers than the task's metric gives")
+
+
+def _print_grades(found: grades.Grades, json: bool) -> None:
+    if json:
+        as_json(found)
+        return
+    named = [("all", found.mean)]
+    named += [(f"turn {at}", each) for at, each in enumerate(found.turns, 1) if len(found.turns) > 1]
+    named += [(name, each) for name, each in found.categories.items() if len(found.categories) > 1]
+    table([f"{found.model}, by {found.judge}", "grade", "95 % interval", "n"], [_grade_line(*each) for each in named])
+    say(f"\n  {found.nonsense} of {len(found.rows)} verdicts could not be read")
+    say(f"  {found.without_reference} of {len(found.rows)} answers had no reference beside them")
+
+
+def _grade_line(name: str, figure: Interval | None) -> list[object]:
+    if figure is None:
+        return [name, "–", "–", 0]
+    return [name, f"{figure.value:.2f}", f"[{figure.low:.2f}, {figure.high:.2f}]", figure.n]
 
 
 def _share(figure: Interval | None) -> str:

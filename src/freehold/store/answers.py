@@ -36,7 +36,8 @@ class Answers:
         return {(row.prompt, row.constrained): row for row in rows}
 
     def keep(self, candidate: str, given: Sequence[Answered]) -> None:
-        """Keep answers in one transaction, in place of failed attempts at the same."""
+        """Keep answers in one transaction, in place of failed attempts at the same; the last of equal keys holds."""
+        given = list({(answer.prompt, answer.constrained): answer for answer in given}.values())
         if not given:
             return
         now = time.time_ns() // 1000
