@@ -10,10 +10,17 @@ from freehold.errors import ModelFileError
 
 @dataclass(frozen=True)
 class AdapterFiles:
-    """GGUF adapters by the name that requests give; `digests` names the SHA-256 a file must have, where recorded."""
+    """GGUF adapters by the name that requests give. `digests`: the SHA-256 that a file must have, where recorded."""
 
     paths: Mapping[str, Path] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
+
+    def only(self, *names: str) -> "AdapterFiles":
+        """Some of them."""
+        return AdapterFiles(
+            {name: self.paths[name] for name in names},
+            {name: self.digests[name] for name in names if name in self.digests},
+        )
 
     def checked(self) -> dict[str, str]:
         """The digest of every file as it lies on disk; raises `ModelFileError` where it is not the one recorded."""

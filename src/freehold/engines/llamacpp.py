@@ -100,11 +100,18 @@ class LlamaCpp:
         return tuple(self._post("/tokenize", body)[1]["tokens"])
 
     def complete(self, request: Completion) -> Answer:
+        return self._complete(request, child=None)
+
+    def ask_each(self, request: Completion) -> list[Answer]:
+        """The answer of every child, in order."""
+        return [self._complete(request, child) for child in range(len(self._replicas))]
+
+    def _complete(self, request: Completion, child: int | None) -> Answer:
         begun = time.monotonic()
         body = wire.body(request, self._order)
         cause = ""
         for _ in range(_ATTEMPTS):  # again where a child went away: nothing was delivered yet
-            with self._slots.one(request.adapter, ANSWER_TIMEOUT_S) as slot:
+            with self._slots.one(request.adapter, ANSWER_TIMEOUT_S, child) as slot:
                 try:
                     reach, result = self._replicas[slot.child].post("/completion", body | {"id_slot": slot.number})
                 except GoneError as error:

@@ -47,9 +47,9 @@ class Slots:
         return sum(slot.busy for child in self._slots for slot in child)
 
     @contextmanager
-    def one(self, adapter: str | None, timeout_s: float) -> Iterator[Slot]:
-        """A slot of one's own while the block runs; raises `EngineError` where none became free in time."""
-        slot = self._take(adapter, timeout_s)
+    def one(self, adapter: str | None, timeout_s: float, child: int | None = None) -> Iterator[Slot]:
+        """A slot of one's own while the block runs (of `child`, where it is named); raises `EngineError` in vain."""
+        slot = self._take(adapter, timeout_s, child)
         try:
             yield slot
         finally:
@@ -60,13 +60,13 @@ class Slots:
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self.in_flight, timeout_s)
 
-    def _take(self, adapter: str | None, timeout_s: float) -> Slot:
+    def _take(self, adapter: str | None, timeout_s: float, child: int | None) -> Slot:
         ticket, deadline = object(), time.monotonic() + timeout_s
         with self._changed:
             self._waiting.append(ticket)
             try:
                 while True:
-                    slot = self._admit(adapter) if self._waiting[0] is ticket else None
+                    slot = self._admit(adapter, child) if self._waiting[0] is ticket else None
                     if slot is not None:
                         return slot
                     if not self._changed.wait(min(1.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
@@ -75,8 +75,9 @@ class Slots:
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
 
-    def _admit(self, adapter: str | None) -> Slot | None:
-        able = [child for child in self._slots if self._ready(child[0].child)] or self._slots
+    def _admit(self, adapter: str | None, only: int | None) -> Slot | None:
+        asked = self._slots if only is None else [self._slots[only]]
+        able = [child for child in asked if self._ready(child[0].child)] or asked
         open_ = [child for child in able if _lets_in(child, adapter)]
         if not open_:
             return None

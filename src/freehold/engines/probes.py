@@ -1,0 +1,97 @@
+"""Is it really that adapter that answers? Golden probes.
+
+An adapter's fingerprint is what it would say next to a few fixed prompts: the likeliest tokens and their
+log-probabilities. The golden one is taken from a child that holds this adapter alone, its file checked by digest; later
+ones are taken through whatever serves it. One engine on one machine repeats itself to within rounding, so a fingerprint
+that moved means that something else answers.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from freehold.engines.adapters import AdapterFiles
+from freehold.engines.engine import Answer, Completion, Engine, Sampling
+from freehold.errors import EngineError
+from freehold.records import Record
+
+# Prompts of several kinds, so that adapters of similar tasks still differ on one of them.
+PROMPTS = (
+    "<|im_start|>user\nthe freezer alarm is going again<|im_end|>\n<|im_start|>assistant\n",
+    "The payslip for March shows",
+    '{"order": [{"item": "',
+)
+RIVALS = 8
+TOLERANCE = 0.05  # nats, mean over a prompt's likeliest tokens; rounding in differing batches stays below 0.02
+
+
+class Fingerprint(Record, frozen=True, kw_only=True):
+    """Log-probabilities (nats) of the likeliest next tokens, by id, for each of `PROMPTS`."""
+
+    tops: tuple[dict[str, float], ...]
+
+
+class Probed(Engine, Protocol):
+    """An engine that holds a fixed set of adapters, in one or more children."""
+
+    def ask_each(self, request: Completion) -> list[Answer]:
+        """The answer of every child."""
+
+
+def fingerprints(engine: Probed, adapter: str | None) -> list[Fingerprint]:
+    """The fingerprint of an adapter in every child; raises `EngineError` where the engine gives no probabilities."""
+    answers = []
+    for prompt in PROMPTS:
+        sampling = Sampling(max_tokens=1, logprobs=RIVALS)
+        answers.append(
+            engine.ask_each(Completion(prompt=tuple(engine.tokenize(prompt)), sampling=sampling, adapter=adapter))
+        )
+    if not all(answer.logprobs for each in answers for answer in each):
+        raise EngineError("the engine gives no log-probabilities, so its adapters cannot be told apart")
+    return [Fingerprint(tops=tuple(each.logprobs[0].top for each in child)) for child in zip(*answers, strict=True)]
+
+
+def distance(first: Fingerprint, second: Fingerprint) -> float:
+    """How far apart two fingerprints are: the largest, over prompts, of the mean difference in nats."""
+    return max(_apart(one, other) for one, other in zip(first.tops, second.tops, strict=True))
+
+
+def _apart(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    """Mean absolute difference over the ids of both; a missing id counts as likely as the least likely present."""
+    floor_one, floor_other = min(one.values()), min(other.values())
+    ids = one.keys() | other.keys()
+    return sum(abs(one.get(each, floor_one) - other.get(each, floor_other)) for each in ids) / len(ids)
+
+
+class Goldens:
+    """The golden fingerprints of a base and its adapters, each taken once, from an engine that `make` makes."""
+
+    def __init__(self, make: Callable[[AdapterFiles], Probed]) -> None:
+        self._make = make
+        self._taken: dict[str | None, Fingerprint] = {}
+
+    def take(self, files: AdapterFiles) -> None:
+        """Take what is missing, each adapter alone in its engine, where nothing else can answer for it."""
+        for name in (None, *files.paths):
+            if name not in self._taken:
+                engine = self._make(files.only(*([] if name is None else [name])))
+                engine.start()
+                try:
+                    self._taken[name] = fingerprints(engine, name)[0]
+                finally:
+                    engine.stop()
+
+    def forget(self, name: str) -> None:
+        self._taken.pop(name, None)
+
+    def prove(self, engine: Probed, names: Iterable[str]) -> None:
+        """Raise `EngineError` where what answers under a name, in any child, is not what it was alone."""
+        for name in (None, *sorted(names)):
+            if name not in self._taken:
+                continue
+            moved = max(distance(found, self._taken[name]) for found in fingerprints(engine, name))
+            if moved > TOLERANCE:
+                who = "the base" if name is None else f"adapter {name}"
+                raise EngineError(
+                    f"a probe says that {who} is not what answers under its name: "
+                    f"its fingerprint is off by {moved:.2f} nats, and {TOLERANCE} is allowed"
+                )
