@@ -6,7 +6,6 @@ prints the processor time a request took, which stays honest on a machine that d
 """
 
 import argparse
-import os
 import random
 import statistics
 import tempfile
@@ -16,82 +15,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import psutil
-from gguf import GGUFReader, GGUFWriter
 
 from freehold.engines.engine import Completion, Labels, Sampling
-from freehold.engines.llamacpp import LlamaCpp, Settings
+from freehold.engines.llamacpp import LlamaCpp
+from freehold.engines.plan import plan
+from freehold.engines.random_adapter import write_random_adapter
 
-PROJECTIONS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 LABELS = (
-    "payroll",
-    "safety",
-    "scheduling",
-    "equipment",
-    "stock",
-    "training",
-    "access",
-    "benefits",
-    "transport",
-    "cleaning",
-    "complaint",
-    "praise",
-    "security",
-    "uniform",
-    "it-help",
-    "other",
+    *("payroll", "safety", "scheduling", "equipment", "stock", "training", "access", "benefits"),
+    *("transport", "cleaning", "complaint", "praise", "security", "uniform", "it-help", "other"),
 )
 SYSTEM = "<|im_start|>system\nRoute each message to the team that owns it, and answer with its name only.<|im_end|>\n"
-WORDS = [
-    "the",
-    "freezer",
-    "alarm",
-    "till",
-    "shift",
-    "rota",
-    "pay",
-    "slip",
-    "late",
-    "again",
-    "broken",
-    "forklift",
-    "aisle",
-    "five",
-    "please",
-    "help",
-    "night",
-    "manager",
-    "vest",
-    "missing",
-    "ladder",
-    "wet",
-    "floor",
-    "customer",
-    "angry",
-    "delivery",
-    "pallet",
-]
-
-
-def write_random_adapter(base: Path, target: Path, seed: int, rank: int = 16, strength: float = 0.02) -> None:
-    """An adapter of random weights for every projection of `base` (a GGUF file)."""
-    generator = np.random.default_rng(seed)
-    writer = GGUFWriter(target, "llama")
-    writer.add_string("general.type", "adapter")
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", float(rank))
-    for tensor in GGUFReader(base).tensors:
-        if tensor.name.removesuffix(".weight").rpartition(".")[2] in PROJECTIONS:
-            wide, high = int(tensor.shape[0]), int(tensor.shape[1])
-            down = generator.standard_normal((rank, wide), dtype=np.float32) / np.float32(wide**0.5)
-            up = generator.standard_normal((high, rank), dtype=np.float32) * np.float32(strength)
-            writer.add_tensor(f"{tensor.name}.lora_a", down)
-            writer.add_tensor(f"{tensor.name}.lora_b", up)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+WORDS = (
+    *("freezer", "alarm", "till", "shift", "rota", "slip", "late", "again", "broken", "forklift", "aisle", "five"),
+    *("please", "night", "manager", "vest", "missing", "ladder", "wet", "floor", "angry", "delivery", "pallet"),
+)
 
 
 @dataclass(frozen=True)
@@ -159,7 +98,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--adapters", type=int, default=16)
-    parser.add_argument("--children", type=int, default=0, help="0: as the engine chooses")
     parser.add_argument("--only", help="one of: base, one, even, skewed")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -173,9 +111,9 @@ def main() -> None:
             "even": Load(f"{len(names)} adapters, even", names, [1] * len(names)),
             "skewed": Load(f"{len(names)} adapters, Zipf", names, [1 / (at + 1) for at in range(len(names))]),
         }
-        children = options.children or os.cpu_count() or 1
-        settings = Settings(children=children, threads=max(1, (os.cpu_count() or 1) // children), slots=len(names))
-        engine = LlamaCpp(options.weights, files, settings)
+        chosen = plan(len(files), 512)
+        print(chosen.reason)
+        engine = LlamaCpp(options.weights, files, chosen.settings)
         engine.start()
         try:
             for key, load in loads.items():

@@ -17,11 +17,10 @@ from freehold.records import Record
 # Prompts of several kinds, so that adapters of similar tasks still differ on one of them.
 PROMPTS = (
     "<|im_start|>user\nthe freezer alarm is going again<|im_end|>\n<|im_start|>assistant\n",
-    "The payslip for March shows",
     '{"order": [{"item": "',
 )
 RIVALS = 8
-TOLERANCE = 0.05  # nats, mean over a prompt's likeliest tokens; rounding in differing batches stays below 0.02
+TOLERANCE = 0.05  # nats, mean over the likeliest tokens; measured: an adapter and itself 0.00, and others from 0.17
 
 
 class Fingerprint(Record, frozen=True, kw_only=True):
