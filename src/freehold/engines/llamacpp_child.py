@@ -53,15 +53,14 @@ def main() -> None:
     os.dup2(2, 1)  # llama.cpp may print; nothing but the report goes up the pipe
     setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=Setup)
     try:
-        server, address = _serve(setup)
+        _server, address = _serve(setup)  # held: it ends when it is collected
     except Exception as error:  # the binding raises bare RuntimeError
         _write(report, Refused(str(error)))
         os._exit(2)
     _write(report, Ready(address))
     while sys.stdin.buffer.read(1):
         pass
-    del server
-    os._exit(0)
+    os._exit(0)  # at once: llama.cpp's own farewell waits for its connections, and there is nothing to save
 
 
 def _serve(setup: Setup) -> tuple[object, str]:
