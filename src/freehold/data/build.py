@@ -4,11 +4,11 @@ Invariant 1: a held-out example never reaches training, not itself, not a near-d
 Neighbours are dropped from training and validation, and counted; an independent check must then find none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from freehold.data import exchange, files, pairs
+from freehold.data import corrections, exchange, files, pairs
 from freehold.data.answers import check_for
 from freehold.data.duplicates import apart, distinct
 from freehold.data.freeze import Parts, Salts, examples, freeze, read
@@ -18,11 +18,11 @@ from freehold.data.row import Dropped, Judged, Row
 from freehold.data.split import choose
 from freehold.errors import DataError, FreeholdError, NotFoundError
 from freehold.progress import Progress, Step
-from freehold.records import AnswerType, Dataset, Source, Split
+from freehold.records import AnswerType, Dataset, Source, Split, digest
 from freehold.spec import DataSpec, TaskFile
 from freehold.store.workspace import Workspace
 
-__all__ = ["build", "examples", "read"]
+__all__ = ["build", "examples", "inputs", "read", "summary"]
 
 HELD_OUT_SHARE = 0.2
 VALIDATION_SHARE = 1 / 8  # of what is not held out: a tenth of all
@@ -52,11 +52,19 @@ def build(file: TaskFile, workspace: Workspace, progress: Progress) -> Dataset:
     paths = _paths(file)
     with progress.step("data") as step:
         pool, held_out, sources = _read_all(work, paths, step)
-        labels = _accept(work, pool, held_out)
+        labels = _accept(work, corrections.read(workspace, file.task.task), pool, held_out)
         rows = _divide(work, pool, held_out, step)
         _none_leaks(rows)
         dataset = freeze(file.task, Parts(rows, work.dropped, work.conflicts, labels, sources), Salts(paths), workspace)
     return dataset
+
+
+def inputs(file: TaskFile, workspace: Workspace) -> str:
+    """Digest of everything that a task's dataset is made from: as long as it stays, building gives the same dataset."""
+    task = file.task
+    said = corrections.file_of(workspace, task.task)
+    sources = [files.sha256(path) for path in _paths(file)] + ([files.sha256(said)] if said.exists() else [])
+    return digest([task.task, task.data.model_dump(), task.answer.model_dump(by_alias=True), task.seed, sources])
 
 
 def summary(dataset: Dataset) -> str:
@@ -109,8 +117,10 @@ def _row(fields: files.Fields, index: int, origin: str, spec: DataSpec) -> tuple
     return pairs.to_row(fields, index, origin, spec)
 
 
-def _accept(work: _Work, *parts: list[Row]) -> tuple[str, ...]:
-    """Check every answer in place; returns the labels."""
+def _accept(work: _Work, answers: Mapping[str, str], *parts: list[Row]) -> tuple[str, ...]:
+    """Put in what people corrected, and check every answer, in place; returns the labels."""
+    for rows in parts:
+        rows[:] = [corrections.corrected(row, answers) for row in rows]
     check = check_for(work.file.task, [row for rows in parts for row in rows])
     for rows in parts:
         accepted = [(row, check.accept(row)) for row in rows]

@@ -95,6 +95,16 @@ def dropped(workspace: Workspace, digest: str) -> list[DroppedRow]:
     return list(_read_lines(workspace.datasets / digest / _DROPPED, DroppedRow))
 
 
+def find(workspace: Workspace, prefix: str) -> list[tuple[str, Example | DroppedRow]]:
+    """Every example and dropped row whose id begins so, with the digest of its dataset."""
+    found: list[tuple[str, Example | DroppedRow]] = []
+    for record in sorted(workspace.datasets.glob(f"*/{_RECORD}")):
+        digest = record.parent.name
+        found += [(digest, each) for each in examples(workspace, digest) if each.id.startswith(prefix)]
+        found += [(digest, each) for each in dropped(workspace, digest) if each.id.startswith(prefix)]
+    return found
+
+
 def _examples(parts: Parts, salts: Salts, workspace: Workspace) -> Iterator[tuple[Row, Example]]:
     for split, rows in parts.rows.items():
         for row in rows:
