@@ -5,7 +5,6 @@ workspace, and every answer of every candidate is kept in the store, so that `fr
 where it was.
 """
 
-import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -142,9 +141,7 @@ class Flow:
     def data(self) -> Dataset:
         """The dataset, frozen; read anew only where the source or the task's wording of it changed."""
         began = time.monotonic()
-        inputs = digest(
-            [self._task.data.model_dump(), self._task.answer.model_dump(), self._task.seed, self._sources()]
-        )
+        inputs = data.inputs(self._file, self._workspace)
         output = self._stage("data", inputs, lambda: data.build(self._file, self._workspace, self._progress).digest)
         dataset = freeze.read(self._workspace, output)
         self._dataset, self._task = dataset, with_labels(self._task, dataset.labels)
@@ -403,11 +400,6 @@ class Flow:
         self._measured.append(Measured(candidate, rows, target))
         self._say(candidate.kind.value, f"held-out {len(rows):,}/{len(self._held_out):,}   {candidate.name}", began)
 
-    def _sources(self) -> list[str]:
-        """Digests of the files that the data comes from; raises `DataError` where one is missing."""
-        named = [self._task.data.source, self._task.data.held_out]
-        return [_sha256(self._file.resolve(name)) for name in named if name and name != "captured"]
-
     def _say(self, name: str, message: str, began: float) -> None:
         seconds = time.monotonic() - began
         self.stages.append(Stage(name, message, round(seconds, 1)))
@@ -421,11 +413,3 @@ def served_name(task: str, candidate: Candidate) -> str:
 
 def _engine_version() -> str:
     return f"xllamacpp {version('xllamacpp')} Q8_0"
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; data.source in the task file names it") from None

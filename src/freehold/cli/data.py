@@ -1,15 +1,25 @@
 """`freehold data …`: what is in the data, and whether it can be trusted."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from freehold import spec
 from freehold.cli.output import as_json, say, table
-from freehold.progress import SILENT
+from freehold.cli.progress import Terminal
+from freehold.cli.task import DEFAULT_TASK_FILE, JsonOption, TaskFileArgument
+from freehold.errors import NotFoundError, UserError
+from freehold.records import AnswerType, Dataset, Example
+from freehold.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from freehold.data.freeze import DroppedRow
+    from freehold.data.quality import Suspect
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 _SHOWN = 20
 
@@ -30,7 +40,7 @@ def contamination(
     from freehold.data import contamination as search
     from freehold.data.corpus import documents, items
 
-    found = search.contamination(documents(train), items(against, column), SILENT)
+    found = search.contamination(documents(train), items(against, column), Terminal())
     if json:
         return as_json(found)
     share = found.contaminated / found.benchmark_items
@@ -42,3 +52,109 @@ def contamination(
         table(["item", "found in", "n-gram"], [[each.item, each.found_in, each.ngram] for each in found.items[:_SHOWN]])
     if len(found.items) > _SHOWN:
         say(f"… and {len(found.items) - _SHOWN:,} more; --json lists all")
+
+
+@app.command()
+def review(
+    path: TaskFileArgument = DEFAULT_TASK_FILE,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = _SHOWN,
+    apply: Annotated[Path | None, typer.Option(help="A file of `id` and `answer`: take these verdicts.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Labels that may be wrong, worst first, for a person to confirm or mend; verdicts become human references."""
+    from freehold.data import quality, verdicts
+
+    file, workspace, dataset, examples = _built(path)
+    if apply is not None:
+        return say(f"{verdicts.apply(workspace, dataset, examples, apply):,} verdicts kept; `freehold run` uses them")
+    if dataset.answer_type is not AnswerType.LABEL:
+        raise UserError(f"{path}: answer.type is {dataset.answer_type}; only labels can be reviewed this way")
+    found = quality.suspects(examples, file.task.seed)[:limit]
+    if json:
+        as_json(found)
+    elif sys.stdin.isatty():
+        _ask(workspace, dataset, examples, found)
+    else:
+        table(["id", "origin", "label", "suggested", "text"], [_line(each) for each in found])
+        say("in a terminal, the same command asks for a verdict on each; or give verdicts with --apply")
+
+
+@app.command()
+def why(
+    id: Annotated[str, typer.Argument(help="An example's id, or how it begins.")],
+    json: JsonOption = False,
+) -> None:
+    """What became of a row: its split, or the reason that it was dropped."""
+    from freehold.data import freeze
+
+    found = freeze.find(Workspace.here(), id)
+    if not found:
+        raise NotFoundError(f"no example or dropped row has an id that begins with {id!r}")
+    if json:
+        return as_json([{"dataset": digest, **_fate(each)} for digest, each in found])
+    for digest, each in found:
+        fate = _fate(each)
+        because = f", displaced by {fate['because']}" if fate["because"] else ""
+        reason = str(fate["reason"]).replace("_", " ")
+        kept = f"kept for {fate['split']}" if fate["split"] else f"dropped: {reason}{because}"
+        say(f"{each.id[:12]}  {each.origin}  {kept}  (dataset {digest[:12]})")
+
+
+@app.command()
+def enough(path: TaskFileArgument = DEFAULT_TASK_FILE, json: JsonOption = False) -> None:
+    """How accuracy grows with more examples, and how many are still worth collecting."""
+    from freehold.data import enough as curve
+
+    file, _, dataset, examples = _built(path)
+    if dataset.answer_type is not AnswerType.LABEL:
+        raise UserError(f"{path}: answer.type is {dataset.answer_type}; a curve can be drawn for labels only")
+    found = curve.enough(examples, file.task.seed, Terminal())
+    if json:
+        return as_json(found)
+    points = [("measured", each) for each in found.measured] + [("forecast", each) for each in found.forecast]
+    table(["", "examples", "accuracy", "low", "high"], [[kind, p.n, p.value, p.low, p.high] for kind, p in points])
+    between = f"{_or_more(found.collect_low)} to {_or_more(found.collect_high)}"
+    say(f"until a doubling adds less than a point: {_or_more(found.collect)} more examples ({between})")
+    say(f"accuracies of a {found.model}, not of a tuned model; held-out examples were not touched")
+
+
+def _built(path: Path) -> tuple[spec.TaskFile, Workspace, Dataset, list[Example]]:
+    from freehold.data import build
+
+    file = spec.load(path)
+    workspace = Workspace.beside(path)
+    dataset = build.build(file, workspace, Terminal())
+    return file, workspace, dataset, build.examples(workspace, dataset.digest)
+
+
+def _line(suspect: "Suspect") -> list[object]:
+    text = " ".join(suspect.text.split())
+    shown = text[:80] + ("…" if len(text) > 80 else "")
+    return [suspect.id[:12], suspect.origin, suspect.label, suspect.suggested, shown]
+
+
+def _ask(workspace: Workspace, dataset: Dataset, examples: Sequence[Example], found: "Sequence[Suspect]") -> None:
+    from freehold.data import verdicts
+
+    by_id = {each.id: each for each in examples}
+    say("Enter keeps the label · s takes the suggested one · a label sets that · - skips · q stops")
+    for number, suspect in enumerate(found, 1):
+        say(f"\n{number}/{len(found)}  {suspect.origin}\n  {suspect.text}")
+        said = typer.prompt(f"  {suspect.label}  (suggested: {suspect.suggested})", default="", show_default=False)
+        if said == "q":
+            break
+        if said != "-":
+            answer = {"": suspect.label, "s": suspect.suggested}.get(said, said)
+            verdicts.keep(workspace, dataset, by_id[suspect.id], answer)
+    say("verdicts are kept; `freehold run` uses them")
+
+
+def _fate(each: "Example | DroppedRow") -> dict[str, object]:
+    known: dict[str, object] = {"id": each.id, "origin": each.origin}
+    if isinstance(each, Example):
+        return {**known, "split": each.split, "reason": None, "because": None}
+    return {**known, "split": None, "reason": each.reason, "because": each.because}
+
+
+def _or_more(count: int | None) -> str:
+    return "more than 64 times as many" if count is None else f"{count:,}"

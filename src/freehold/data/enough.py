@@ -117,8 +117,8 @@ def _accuracy(
 def _fits(sizes: "npt.NDArray[np.int64]", drawn: "npt.NDArray[np.float64]", seed: int) -> "npt.NDArray[np.float64]":
     """Parameters (a, b, c) of the law, one row a resample.
 
-    A resample draws folds, and leaves out one of the smaller sizes or none: how far the law itself is from the data shows
-    in how the fit moves when a point goes.
+    A resample draws folds, and leaves out one of the smaller sizes or none: how far the law itself is from the data
+    shows in how the fit moves when a point goes.
     """
     import numpy as np
 
