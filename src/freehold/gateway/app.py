@@ -16,10 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from freehold.errors import FreeholdError, NotFoundError
 from freehold.gateway import body
 from freehold.gateway.call import caller_of
-from freehold.gateway.chat import event
 from freehold.gateway.door import Desk, Door
 from freehold.gateway.endpoints import ENDPOINTS
 from freehold.gateway.faults import fault_of, unserved
+from freehold.gateway.relay import PATHS, Relay
 from freehold.gateway.upstream import resolved_key
 from freehold.store import exchanges
 from freehold.store.database import Store
@@ -56,15 +56,15 @@ class Refusals:
         except ClientDisconnect:
             return
         except HTTPException as error:
-            await unserved(scope, error.status_code, error.detail).response()(scope, receive, send)
+            await unserved(scope, error.status_code, error.detail).response(scope["path"])(scope, receive, send)
         except Exception as error:
             if not isinstance(error, FreeholdError):
                 log.exception("%s %s failed", scope["method"], scope["path"])
             fault = fault_of(error)
             if started:
-                await send({"type": "http.response.body", "body": event(fault.body)})
+                await send({"type": "http.response.body", "body": fault.event(scope["path"])})
             else:
-                await fault.response()(scope, receive, send)
+                await fault.response(scope["path"])(scope, receive, send)
 
 
 class Pages:
@@ -81,6 +81,8 @@ class Pages:
             Route("/freehold/v1/feedback", self.feedback, methods=["POST"]),
             Route("/freehold/v1/exchanges/{id}", self.exchange, methods=["GET"]),
             Route("/healthz", self.healthz, methods=["GET"]),
+            Route("/readyz", self.readyz, methods=["GET"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
         ]
 
     async def models(self, request: Request) -> Response:
@@ -119,6 +121,19 @@ class Pages:
     async def healthz(self, _: Request) -> Response:
         return _json({"status": "ok"})
 
+    async def readyz(self, _: Request) -> Response:
+        """Ready while the store takes what is kept; 503 while exchanges wait in the journal."""
+        failing = self._desk.store_failing()
+        status = {"status": "the store takes nothing; exchanges wait in the journal" if failing else "ready"}
+        return Response(msgspec.json.encode(status), 503 if failing else 200, media_type="application/json")
+
+    async def metrics(self, _: Request) -> Response:
+        gauges = {
+            "freehold_store_failing": ("1 while the store takes nothing.", float(self._desk.store_failing())),
+            "freehold_uncaptured": ("Answers sent without a record.", float(self._desk.recorder.uncaptured)),
+        }
+        return Response(self._desk.metrics.text(gauges), media_type="text/plain; version=0.0.4")
+
     async def _upstream_models(self, request: Request) -> list[dict[str, Any]]:
         """What the upstream lists; nothing where it cannot be asked."""
         routes = self._desk.routes
@@ -141,6 +156,7 @@ class Pages:
 def build(desk: Desk, store: Store, more: Sequence[BaseRoute] = ()) -> ASGIApp:
     """The whole application; `more` are other rooms' routes (the console's)."""
     doors: dict[str, ASGIApp] = {f"/v1{endpoint.path}": Door(endpoint, desk) for endpoint in ENDPOINTS}
+    doors |= {f"/v1{path}": Relay(path, desk) for path in PATHS}
     named = [Route(path, door, methods=["POST"]) for path, door in doors.items()]
     router = Router([*Pages(desk, store).routes(), *named, *more], redirect_slashes=False)
     return Refusals(doors, router)

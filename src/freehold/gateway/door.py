@@ -19,13 +19,14 @@ from starlette.types import Receive, Scope, Send
 
 from freehold.gateway import body
 from freehold.gateway.call import Call, caller_of, new_id
-from freehold.gateway.chat import Envelope, event
+from freehold.gateway.chat import Envelope
 from freehold.gateway.endpoints import Endpoint
 from freehold.gateway.faults import GatewayError
 from freehold.gateway.hangup import Hangup
 from freehold.gateway.keyring import Keyring
 from freehold.gateway.limits import Allowed, Reservation
 from freehold.gateway.machine import MachinePrice
+from freehold.gateway.metrics import Metrics
 from freehold.gateway.prices import Prices
 from freehold.gateway.recorder import Recorder, Told, Tried, cost_of
 from freehold.gateway.routes import Plan, Route, Routes
@@ -55,6 +56,8 @@ class Desk:
     prices: Prices
     machine: MachinePrice | None
     max_body: int
+    store_failing: Callable[[], bool]
+    metrics: Metrics = field(default_factory=Metrics)
     shadows: set["asyncio.Task[None]"] = field(default_factory=set)
 
 
@@ -117,7 +120,7 @@ class Door:
         try:
             whole = await self._first(visit, lambda route: route.source.fetch(visit.call))
         except SourceError as error:
-            whole = error.whole()
+            whole = error.whole(self._endpoint.path)
             await self._keep(visit, whole.status, True, whole.content)
             return await _send(send, whole, self._marks(visit))
         self._attempted(visit, None, reported(whole.content) or self._guessed(visit, len(whole.content)))
@@ -128,7 +131,7 @@ class Door:
         try:
             first, events = await self._first(visit, lambda route: _opened(route.source.open(visit.call)))
         except SourceError as error:
-            whole = error.whole()
+            whole = error.whole(self._endpoint.path)
             await self._keep(visit, whole.status, True, whole.content)
             return await _send(send, whole, self._marks(visit))
         visit.first_byte = time.perf_counter()
@@ -139,7 +142,7 @@ class Door:
         except SourceError as error:
             self._attempted(visit, error.failure, self._guessed(visit))
             await self._keep(visit, 200, False, self._merged(visit))
-            await send({"type": "http.response.body", "body": event(error.body)})
+            await send({"type": "http.response.body", "body": error.event(self._endpoint.path)})
             return
         finally:
             await events.aclose()
@@ -227,6 +230,10 @@ class Door:
         told = Told(status, finished, answer, visit.answered_by, visit.started, visit.first_byte)
         key = visit.allowed.key.id if visit.allowed else None
         await self._desk.recorder.keep(visit.call, key, told, visit.tried)
+        name = visit.call.model if visit.call.model in self._desk.routes.roster.served else "upstream"
+        self._desk.metrics.request(self._endpoint.name, name, status, time.perf_counter() - visit.started)
+        for tried in visit.tried:
+            self._desk.metrics.attempt(name, tried.outcome, tried.tokens.input, tried.tokens.output)
 
     def _marks(self, visit: Visit) -> Headers:
         """Our own headers: the exchange's id, and how long the gateway itself took until now."""

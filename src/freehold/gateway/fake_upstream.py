@@ -87,10 +87,16 @@ class FakeUpstream:
         if path.endswith("/models"):
             models = [{"id": "gpt-4o-mini", "object": "model", "created": 0, "owned_by": "fake"}]
             return await _send(send, 200, msgspec.json.encode({"object": "list", "data": models}))
+        if path.endswith("/audio/speech"):
+            return await _send(send, 200, b"ID3" + bytes(2000), b"audio/mpeg")
+        if "/audio/" in path:
+            return await _send(send, 200, msgspec.json.encode({"text": f"heard {len(content)} bytes"}))
         try:
             self.last = request = msgspec.json.decode(content)
         except msgspec.MsgspecError:
             return await _send(send, 400, _error("the body is not JSON", "invalid_json"))
+        if path.endswith("/images/generations"):
+            return await _send(send, 200, msgspec.json.encode({"created": 0, "data": [{"url": "http://127.0.0.1/i"}]}))
         dialect = next((known for end, known in _DIALECTS.items() if path.endswith(end)), None)
         if dialect is None:
             return await _send(send, 404, _error(f"{path} is not served", "unknown_url"))

@@ -2,10 +2,12 @@
 
     {"error": {"message": …, "type": …, "param": …, "code": …}}
 
-Clients map the HTTP status to their exceptions; `code` is stable and may be matched on.
+At /v1/messages it is Anthropic's: `{"type": "error", "error": {…}}`. Clients map the HTTP status to their exceptions;
+`code` is stable and may be matched on.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from starlette.responses import Response
@@ -48,11 +50,22 @@ class GatewayError(FreeholdError):
     def body(self) -> dict[str, dict[str, str | None]]:
         return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
 
-    def response(self) -> Response:
+    def document(self, path: str) -> dict[str, Any]:
+        """The refusal in the words of the dialect that is spoken at this path."""
+        if path.endswith("/messages"):
+            return {"type": "error", "error": {"type": self.kind, "message": str(self), "code": self.code}}
+        return self.body
+
+    def event(self, path: str) -> bytes:
+        """The last event of a stream that failed."""
+        name = b"event: error\n" if path.endswith("/messages") else b""
+        return name + b"data: " + msgspec.json.encode(self.document(path)) + b"\n\n"
+
+    def response(self, path: str) -> Response:
         headers: Mapping[str, str] | None = None
         if self.retry_after_s is not None:
             headers = {"retry-after": str(self.retry_after_s)}
-        return Response(msgspec.json.encode(self.body), self.status, headers, "application/json")
+        return Response(msgspec.json.encode(self.document(path)), self.status, headers, "application/json")
 
 
 def fault_of(error: Exception) -> GatewayError:

@@ -140,6 +140,7 @@ async def _desk(workspace: Workspace, settings: Settings, store: Store, roster: 
         prices=read_prices(workspace.root),
         machine=machine,
         max_body=settings.max_body,
+        store_failing=lambda: keeper.failing,
     )
 
 

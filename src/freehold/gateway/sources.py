@@ -59,14 +59,14 @@ class SourceError(GatewayError):
         self.failure = failure
         self.refusal = refusal
 
-    def whole(self) -> Whole:
+    def whole(self, path: str) -> Whole:
         """What the client is told: the upstream's own words where it had any, else ours."""
         if self.refusal is not None:
             return self.refusal
         headers = [(b"content-type", b"application/json")]
         if self.retry_after_s is not None:
             headers.append((b"retry-after", str(self.retry_after_s).encode()))
-        return Whole(self.status, msgspec.json.encode(self.body), headers)
+        return Whole(self.status, msgspec.json.encode(self.document(path)), headers)
 
 
 class Source(Protocol):

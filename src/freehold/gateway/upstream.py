@@ -47,7 +47,7 @@ class Upstream:
         try:
             async with self._post(call, self._content(call)) as response:
                 content = await _read(response)
-                whole = Whole(response.status, content, _passed_back(response))
+                whole = Whole(response.status, content, passed_back(response))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from None
         if response.status >= 400:
@@ -61,7 +61,7 @@ class Upstream:
         try:
             async with self._post(call, self._content(call)) as response:
                 if response.status >= 400:
-                    whole = Whole(response.status, await _read(response), _passed_back(response))
+                    whole = Whole(response.status, await _read(response), passed_back(response))
                     raise self._refusal(whole, response.headers.get("retry-after"))
                 kind = response.headers.get("content-type", "nothing")
                 if "event-stream" not in kind:
@@ -185,7 +185,8 @@ def _is_error_object(content: bytes) -> bool:
         return False
 
 
-def _passed_back(response: aiohttp.ClientResponse) -> Headers:
+def passed_back(response: aiohttp.ClientResponse) -> Headers:
+    """The upstream's headers that go on to the client."""
     return [(name, value) for name, value in response.raw_headers if name.lower() not in _NOT_PASSED_BACK]
 
 

@@ -1,0 +1,70 @@
+"""What Prometheus reads at /metrics: counts and times, never content.
+
+Source of the format: Prometheus text exposition format 0.0.4. Names that callers invent are no labels: a model that is
+not deployed here counts as `upstream`.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+
+_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    """Counters of one process."""
+
+    def __init__(self) -> None:
+        self._requests: Counter[tuple[str, str, int]] = Counter()
+        self._attempts: Counter[tuple[str, str]] = Counter()
+        self._tokens: Counter[tuple[str, str]] = Counter()
+        self._buckets = [0] * (len(_BOUNDS_S) + 1)
+        self._seconds = 0.0
+
+    def request(self, endpoint: str, model: str, status: int, seconds: float) -> None:
+        self._requests[endpoint, model, status] += 1
+        self._buckets[bisect_left(_BOUNDS_S, seconds)] += 1
+        self._seconds += seconds
+
+    def attempt(self, model: str, outcome: str, given: int, made: int) -> None:
+        self._attempts[model, outcome] += 1
+        self._tokens[model, "input"] += given
+        self._tokens[model, "output"] += made
+
+    def text(self, gauges: dict[str, tuple[str, float]]) -> str:
+        """Everything in Prometheus's words; `gauges` maps a name to its help and its value now."""
+        lines = _head("freehold_requests_total", "counter", "Requests by endpoint, model and status.")
+        for (endpoint, model, status), count in sorted(self._requests.items()):
+            labels = f'endpoint="{endpoint}",model="{_escaped(model)}",status="{status}"'
+            lines.append(f"freehold_requests_total{{{labels}}} {count}")
+        lines += _head("freehold_attempts_total", "counter", "Attempts at targets by outcome.")
+        for (model, outcome), count in sorted(self._attempts.items()):
+            lines.append(f'freehold_attempts_total{{model="{_escaped(model)}",outcome="{outcome}"}} {count}')
+        lines += _head("freehold_tokens_total", "counter", "Tokens by model and direction.")
+        for (model, direction), count in sorted(self._tokens.items()):
+            lines.append(f'freehold_tokens_total{{model="{_escaped(model)}",direction="{direction}"}} {count}')
+        lines += self._histogram()
+        for name, (meaning, value) in gauges.items():
+            lines += [*_head(name, "gauge", meaning), f"{name} {value:g}"]
+        return "\n".join(lines) + "\n"
+
+    def _histogram(self) -> list[str]:
+        name = "freehold_request_seconds"
+        lines, below = _head(name, "histogram", "Time from a request to its last byte."), 0
+        for bound, count in zip(_BOUNDS_S, self._buckets, strict=False):
+            below += count
+            lines.append(f'{name}_bucket{{le="{bound:g}"}} {below}')
+        total = sum(self._buckets)
+        return [
+            *lines,
+            f'{name}_bucket{{le="+Inf"}} {total}',
+            f"{name}_sum {self._seconds:.6f}",
+            f"{name}_count {total}",
+        ]
+
+
+def _head(name: str, kind: str, meaning: str) -> list[str]:
+    return [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
