@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
-from freehold.errors import UserError
+from freehold.errors import MissingPackageError, UserError
 from freehold.store.migrations import upgrade
 
 Store = Engine  # what other rooms call an open store: only this room knows SQLAlchemy
@@ -22,7 +22,13 @@ def connect(url: str) -> Engine:
         raise UserError(f"FREEHOLD_DATABASE: {parsed.get_backend_name()} is not supported; use sqlite or postgresql")
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed)
+    try:
+        engine = create_engine(parsed)
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"FREEHOLD_DATABASE: {parsed.get_backend_name()} needs {error.name}; "
+            "install it with: pip install 'freehold[postgres]'"
+        ) from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _durable)
     upgrade(engine)

@@ -11,7 +11,7 @@ def upgrade() -> None:
     op.create_table(
         "stages",
         sa.Column("task", sa.String(64), primary_key=True),
-        sa.Column("stage", sa.String(64), primary_key=True),
+        sa.Column("stage", sa.String(128), primary_key=True),
         sa.Column("inputs", sa.String(64), nullable=False),
         sa.Column("output", sa.Text, nullable=False),
         sa.Column("finished_at", sa.BigInteger, nullable=False),
@@ -40,7 +40,7 @@ def upgrade() -> None:
     op.create_table(
         "deployments",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-        sa.Column("name", sa.String(64), nullable=False),
+        sa.Column("name", sa.String(256), nullable=False),
         sa.Column("config", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
