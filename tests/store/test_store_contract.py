@@ -180,7 +180,7 @@ def test_feedback_belongs_to_an_exchange_and_its_last_word_holds(store: Store) -
     exchanges.say(store, Feedback(exchange="one", verdict="corrected", correction=ANY_SCRIPT))
     said = {each.id: word for each, word in exchanges.captured(store, "gpt")}
     assert said == {"one": Feedback(exchange="one", verdict="corrected", correction=ANY_SCRIPT), "two": None}
-    assert [word for _, _, word in traffic.costed(store)] == ["corrected", None]
+    assert [word and word.verdict for _, _, word in traffic.costed(store)] == ["corrected", None]
     with pytest.raises(NotFoundError, match="no exchange three"):
         exchanges.say(store, Feedback(exchange="three", verdict="accepted"))
     with pytest.raises(UserError, match="verdict is 'fine'"):
