@@ -8,11 +8,12 @@ import msgspec
 import typer
 
 from freehold.cli.output import as_json, say
-from freehold.decision.power import percent, points
+from freehold.decision.certificate import spell
+from freehold.decision.power import percent
 from freehold.decision.rollback import Bounds, Observation, rule
 from freehold.decision.sequence import Watch, observe, verdict
 from freehold.errors import DataError
-from freehold.records import Plan, Record, Verdict
+from freehold.records import Interval, Plan, Record, Verdict
 
 _LOOKS = 200
 _STANDARD = Bounds()
@@ -51,9 +52,10 @@ def watch(
     if json:
         as_json({**found, "low": max(-1.0, state.low), "high": min(1.0, state.high), "margin": margin})
         return
-    seen = "nothing seen yet" if state.mean is None else points(state.mean, sign=True)
     say(f"  pairs      {state.n:,}")
-    say(f"  difference {seen} [{points(max(-1.0, state.low), sign=True)}, {points(min(1.0, state.high), sign=True)}]")
+    if state.mean is not None:
+        bounds = Interval(value=state.mean, low=max(-1.0, state.low), high=min(1.0, state.high), n=state.n, method="")
+        say(f"  difference {spell(bounds)} points")
     say(f"  verdict    {outcome.value}" + (f", since pair {decided:,}" if decided else ""))
     say(f"  bounds     each {percent(confidence)}, one-sided, at all times at once (Waudby-Smith and Ramdas 2024)")
 

@@ -233,6 +233,9 @@ def cost_json(found: Cost) -> dict[str, Any]:
             {"item": line.item, "amount": _range_json(line.amount), "once": line.once, "source": line.source}
             for line in found.lines
         ],
+        "inputs": [
+            {"name": each.name, "amount": _range_json(each.amount), "source": each.source} for each in found.inputs
+        ],
     }
 
 
@@ -271,10 +274,16 @@ def _range_json(amount: Range | None) -> dict[str, str | None] | None:
 
 
 def _print_lines(each: Cost) -> None:
+    """The bill's lines, and the quantities that it was reckoned with."""
     if not each.lines:
         return
     say(f"\n  {each.option}, {each.currency} a month")
-    table(
-        ["  item", "amount", "source"],
-        [[f"  {line.item}", money(line.amount) + (" once" if line.once else ""), line.source] for line in each.lines],
-    )
+    bill = [(line.item, money(line.amount) + (" once" if line.once else ""), line.source) for line in each.lines]
+    reckoned_with = [(f"· {given.name}", _quantity(given.amount), given.source) for given in each.inputs]
+    table(["  item", "amount", "source"], [[f"  {item}", *rest] for item, *rest in [*bill, *reckoned_with]])
+
+
+def _quantity(amount: Range) -> str:
+    """`412`, `1.2 [1.1, 1.3]`."""
+    low, value, high = (f"{each:,.4g}" if each < 1000 else f"{each:,.0f}" for each in amount)
+    return value if low == high else f"{value} [{low}, {high}]"

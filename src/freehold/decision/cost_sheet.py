@@ -321,4 +321,5 @@ def _upwards(parts: list[str]) -> Iterator[str]:
 
 
 def _estimate(value: int) -> Estimate:
-    return Estimate.model_validate(value)
+    """What is taken where a sheet says nothing."""
+    return Estimate.model_validate({"value": value, "source": "assumed"})

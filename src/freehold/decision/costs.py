@@ -5,7 +5,7 @@ accepted is in the numerator (its calls, and its escalation) and not in the deno
 with why.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -15,6 +15,15 @@ from freehold.decision.ranges import ONE, Range, exactly, hull, total
 from freehold.errors import UndeterminedError
 
 _UNPRICED = "no price is given"
+
+
+@dataclass(frozen=True)
+class Input:
+    """A quantity that a cost was reckoned with, and who says so."""
+
+    name: str
+    amount: Range
+    source: str
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,10 @@ class Cost:
     per_accepted: Range | None
     per_active_user: Range | None
     unknown: str | None = None
+    inputs: tuple[Input, ...] = ()
+
+
+_QUANTITIES = ("accepted", "input_tokens", "output_tokens", "seconds", "attempts", "turns", "escalated")
 
 
 def costs(sheet: Sheet) -> list[Cost]:
@@ -42,18 +55,19 @@ def costs(sheet: Sheet) -> list[Cost]:
 
 def cost(name: str, sheet: Sheet) -> Cost:
     """One option's or cascade's cost; never raises for what is unknown, but says so."""
+    inputs = tuple(_inputs(name, sheet))
     try:
         jobs = jobs_of(sheet)
         items = tuple(lines_of(name, sheet, jobs))
     except UndeterminedError as error:
-        return Cost(name, sheet.currency, (), None, None, None, None, None, unknown=str(error))
+        return Cost(name, sheet.currency, (), None, None, None, None, None, str(error), inputs)
     running = total([line.amount for line in items if not line.once])
     once = total([line.amount for line in items if line.once])
     monthly = spread(items, sheet)
     per_accepted, unknown = _per_accepted(name, sheet, jobs)
     users = sheet.traffic.active_users
     per_user = monthly.over(users.range) if users and users.low > 0 else None
-    return Cost(name, sheet.currency, items, running, once, monthly, per_accepted, per_user, unknown)
+    return Cost(name, sheet.currency, items, running, once, monthly, per_accepted, per_user, unknown, inputs)
 
 
 def lines_of(name: str, sheet: Sheet, jobs: Range) -> list[Line]:
@@ -108,6 +122,25 @@ def _lines(option: Option, sheet: Sheet, jobs: Range) -> list[Line]:
         amount = jobs.times(option.escalated.range).times(option.escalation.range)
         items.append(Line("escalations", amount, option.escalation.source))
     return items
+
+
+def _inputs(name: str, sheet: Sheet) -> Iterator[Input]:
+    """The quantities of an option (of both, for a cascade), measured or given; prices have their own sources."""
+    traffic = {"jobs a month": sheet.traffic.jobs, "active users": sheet.traffic.active_users}
+    yield from _stated("", traffic)
+    cascade = sheet.cascades.get(name)
+    if cascade is not None:
+        yield from _stated("", {"kept": cascade.kept, "accepted": cascade.accepted})
+    for part in (cascade.first, cascade.second) if cascade else (name,):
+        option = sheet.options[part]
+        fields = {field.replace("_", " "): getattr(option, field) for field in _QUANTITIES}
+        yield from _stated(f"{part}: " if cascade else "", fields)
+
+
+def _stated(prefix: str, estimates: Mapping[str, Estimate | None]) -> Iterator[Input]:
+    for name, estimate in estimates.items():
+        if estimate is not None:
+            yield Input(prefix + name, estimate.range, estimate.source)
 
 
 def _known(estimate: Estimate | None) -> Range | None:

@@ -82,8 +82,9 @@ def rule(bounds: Bounds, seen: Sequence[Observation], gone_back: bool = False) -
 
 
 def _told(name: str, watch: Watch, bound: str, signed: bool = False) -> str:
-    """`errors: 0.4 % [0.1 %, 1.9 %] of 812; goes back above 2 %`."""
+    """`errors: 0.4 [0.1, 1.9] % of 812; goes back above 2 %`."""
     if watch.mean is None:
         return f"{name}: nothing to judge by yet; {bound}"
-    spell = (lambda share: points(share, sign=True)) if signed else percent
-    return f"{name}: {spell(watch.mean)} [{spell(watch.low)}, {spell(watch.high)}] of {watch.n:,}; {bound}"
+    value, low, high = (f"{share * 100:{'+' if signed else ''}.1f}" for share in (watch.mean, watch.low, watch.high))
+    unit = "points" if signed else "%"
+    return f"{name}: {value} [{low}, {high}] {unit} of {watch.n:,}; {bound}".replace("-", "−")
