@@ -15,7 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from freehold.catalogue import fit, model, pull, rights, selection
+from freehold.catalogue import card, fit, gate, model, pull, rights, selection
+from freehold.catalogue.rights import Behind
 from freehold.data import build as data
 from freehold.data import freeze, leakage
 from freehold.decision import certificate, power
@@ -152,9 +153,9 @@ class Flow:
         """The gate: nothing is tuned or deployed that the licence forbids for this use, or leaves unknown."""
         for base in bases:
             began = time.monotonic()
-            verdict = rights.check(base.name, self._task.use, rights.Behind(teacher=self._teacher()), self._workspace)
-            rights.enforce(verdict)
-            self._say("rights", f"{base.name}   {verdict.headline} ({', '.join(verdict.licences)})", began)
+            verdict = rights.check(base.name, self._task.use, self._behind(), self._workspace)
+            passage = gate.passed(verdict, self._name, self._task.use, self._workspace)
+            self._say("rights", f"{base.name}   {passage.sentence}", began)
 
     def plan(self) -> Plan:
         """What is fixed before any result is seen; stops where the held-out examples are hopelessly few."""
@@ -230,6 +231,8 @@ class Flow:
             return adapter.tune(tuning, self._examples, self._workspace, self._progress).digest
 
         manifest = adapter.read_adapter(self._workspace, self._stage(f"tune {base.name}", tuning.digest, tuned), base)
+        folder = self._workspace.adapters / manifest.digest
+        card.write(folder, manifest, self._task.use, self._behind(), self._workspace)
         self._manifests.append(manifest)
         last = manifest.losses[-1]
         self._say(
@@ -346,10 +349,19 @@ class Flow:
             return names
         size = selection.count(names.max_params) if names.max_params else None
         wanted = selection.Filter(max_params=size, min_openness=names.min_openness, available=fit.available_bytes())
-        found = [each.name for each in selection.select(model.built_in().values(), wanted) if each.kind == "chat"]
+        found = [
+            each.name
+            for each in selection.select(model.built_in().values(), wanted)
+            if each.kind == "chat" and each.files
+        ]
         if not found:
             raise UserError("candidates: no model of the catalogue that fits this machine satisfies the filter")
         return tuple(found)
+
+    def _behind(self) -> Behind:
+        """What else stands behind a tuned model, beside its base."""
+        contract = self._task.incumbent.training_allowed_by if self._task.incumbent else None
+        return Behind(teacher=self._teacher(), contract=contract or "")
 
     def _teacher(self) -> str | None:
         """The rented model whose answers would be trained on, where any would be."""

@@ -103,11 +103,21 @@ class Incumbent(Section):
     base_url: str | None = Field(None, description="An OpenAI-compatible address; left out: recorded answers only.")
     api_key: str | None = Field(None, description="A reference to the environment, such as ${OPENAI_API_KEY}.")
     price: Price | None = Field(None, description="What it charges; left out: costs stay unknown.")
+    training_allowed_by: str | None = Field(
+        None, description="Where your contract allows training on its answers; left out: its published terms count."
+    )
 
     @field_validator("api_key")
     @classmethod
     def _reference_only(cls, key: str | None) -> str | None:
         return _reference_to_the_environment(key)
+
+
+class Override(Section):
+    """Somebody's decision to go on where the rights gate says no, or cannot say."""
+
+    by: str = Field(min_length=1, description="Who answers for it.")
+    reason: str = Field(min_length=1, description="Why, such as the licence that was signed.")
 
 
 class Use(Section):
@@ -120,6 +130,7 @@ class Use(Section):
     train_on_outputs: bool | None = Field(None, description="Whether its answers train other models.")
     territory: str | None = Field(None, description="Where it is used: a country code or EU.")
     field: str | None = Field(None, description="The field of use, such as health or military.")
+    override: Override | None = Field(None, description="Go on against the rights gate; kept on record.")
 
 
 class CandidateFilter(Section):
@@ -333,6 +344,7 @@ def _fields_of(parent: str) -> list[str]:
         "incumbent": [Incumbent],
         "incumbent.price": [Price],
         "use": [Use],
+        "use.override": [Override],
         "candidates": [CandidateFilter],
         "tune": [LoraSettings, NoTuning],
         "decide": [Decide],

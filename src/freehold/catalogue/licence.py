@@ -43,7 +43,7 @@ class Rule(Record, frozen=True, kw_only=True):
 
 
 class Licence(Record, frozen=True, kw_only=True):
-    """The terms of one licence text."""
+    """The terms of one licence text. `notice`: the line that it wants to see word for word in a Notice file."""
 
     name: str
     title: str
@@ -52,6 +52,7 @@ class Licence(Record, frozen=True, kw_only=True):
     source: str
     read_on: str
     date: str = ""
+    notice: str = ""
     rules: tuple[Rule, ...] = ()
 
 
