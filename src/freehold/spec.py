@@ -198,6 +198,10 @@ class Task(Section):
     tune: Tune = Field(default_factory=lambda: LoraSettings())
     decide: Decide = Field(default_factory=lambda: Decide())
     judge: Judge | None = None
+    scorers: tuple[str, ...] = Field(
+        (),
+        description="Further scores to show: chrf, bleu, rouge_l, tests_pass, answered, regex:…, python:FILE.py:NAME.",
+    )
     seed: int = Field(0, ge=0, description="Of every split, shuffle and draw.")
 
     @property

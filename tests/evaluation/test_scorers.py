@@ -1,14 +1,20 @@
 """Each scorer against its definition, on every script."""
 
 import json
+import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from freehold.errors import UserError
+from freehold.evaluation.scorers.bleu import bleu
+from freehold.evaluation.scorers.chrf import chrf
 from freehold.evaluation.scorers.exact import exact_match
 from freehold.evaluation.scorers.json_fields import canonical_match, field_accuracy, schema_valid
+from freehold.evaluation.scorers.program import pass_at_k, passes
+from freehold.evaluation.scorers.refusal import refused
 from freehold.evaluation.scorers.registry import beside_the_metric, scorer
 from freehold.evaluation.scorers.rouge import _common, rouge_l
 from freehold.evaluation.scorers.tokens import words
@@ -93,3 +99,80 @@ def test_scorers_fit_their_task() -> None:
         scorer("rouge-l", text)
     with pytest.raises(UserError, match="schema_valid needs"):
         scorer("schema_valid", text)
+
+
+def test_chrf_is_sacrebleus() -> None:
+    """Sentence chrF2 worked out by hand from the definition, and its bounds."""
+    # "ab" in "abc": order 1: P 2/2, R 2/3; order 2: P 1/1, R 1/2; no longer order fits both
+    precision, recall = 1.0, (2 / 3 + 1 / 2) / 2
+    assert chrf("a b", "abc") == pytest.approx(5 * precision * recall / (4 * precision + recall))
+    assert chrf("工资没到", "工资没到") == 1 and chrf("x", "y") == 0 and chrf("", "") == 1
+
+
+def test_bleu_of_the_definition() -> None:
+    answer, reference = "the cat sat on mat", "the cat sat on the mat"
+    orders = [5 / 5, (3 + 1) / (4 + 1), (2 + 1) / (3 + 1), (1 + 1) / (2 + 1)]
+    expected = math.exp(1 - 6 / 5) * math.prod(orders) ** 0.25
+    assert bleu(answer, reference) == pytest.approx(expected)
+    assert bleu(reference, reference) == pytest.approx(1) and bleu("dog", reference) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I’m sorry, but I can't help with that.",
+        "As an AI language model, I",
+        "抱歉,我不能",
+        "عذراً، لا أستطيع",
+        "Maaf, saya",
+        "",
+    ],
+)
+def test_refusals(text: str) -> None:
+    assert refused(text)
+
+
+@pytest.mark.parametrize("text", ["payroll", "Sorry to hear that! Your refund is on its way.", "I can help. First,"])
+def test_answers_are_not_refusals(text: str) -> None:
+    assert not refused(text)
+
+
+def test_programs_are_run_against_their_tests() -> None:
+    right = "Here:\n```python\ndef add(a, b):\n    return a + b\n```"
+    tests = "assert add(2, 3) == 5"
+    assert passes(right, tests) == 1
+    assert passes(right.replace("+", "-"), tests) == 0
+    assert passes("def add(a, b) return", tests) == 0
+
+
+def test_programs_are_on_a_leash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("freehold.evaluation.scorers.program._SECONDS", 1)
+    monkeypatch.setenv("SECRET", "x")
+    assert passes("while True: pass", "") == 0
+    assert passes("block = bytearray(4 * 1024**3)", "") == 0
+    assert passes("import os\nassert 'SECRET' not in os.environ", "") == 1
+    assert passes("open('big', 'wb').write(bytes(64 * 1024**2))", "") == 0
+
+
+def test_pass_at_k_of_the_paper() -> None:
+    """Chen et al. 2021: 1 − C(n−c, k) / C(n, k)."""
+    for n, c, k in ((10, 3, 1), (10, 3, 5), (20, 0, 10), (5, 4, 2)):
+        assert pass_at_k(n, c, k) == pytest.approx(1 - math.comb(n - c, k) / math.comb(n, k))
+
+
+def test_the_users_own(tmp_path: Path) -> None:
+    data = {"source": "x.csv"}
+    path = tmp_path / "mine.py"
+    path.write_text("def half(answer, reference):\n    return 0.5\ndef wild(answer, reference):\n    return 7\n")
+    names = ["chrf", r"regex:\d{4}", f"python:{path}:half"]
+    text = Task.model_validate(
+        {"task": "t", "description": "d", "data": data, "answer": {"type": "text"}, "scorers": names}
+    )
+    found = beside_the_metric(text)
+    assert set(found) == {"exact_match", *names}
+    assert [found[name](" 1234 ", "") for name in names[1:]] == [1.0, 0.5]
+    with pytest.raises(ValueError, match=r"in 0\.\.1"):
+        scorer(f"python:{path}:wild", text)("a", "b")
+    for wrong in ("regex:(", f"python:{path}:none", "python:nowhere.py:f", "chrff"):
+        with pytest.raises(UserError):
+            scorer(wrong, text)

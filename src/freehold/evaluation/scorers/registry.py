@@ -3,8 +3,13 @@
 from collections.abc import Callable
 
 from freehold.errors import UserError, did_you_mean
+from freehold.evaluation.scorers import custom
+from freehold.evaluation.scorers.bleu import bleu
+from freehold.evaluation.scorers.chrf import chrf
 from freehold.evaluation.scorers.exact import exact_match
 from freehold.evaluation.scorers.json_fields import canonical_match, field_accuracy, schema_valid
+from freehold.evaluation.scorers.program import passes
+from freehold.evaluation.scorers.refusal import refused
 from freehold.evaluation.scorers.rouge import rouge_l
 from freehold.records import AnswerType
 from freehold.spec import JsonAnswer, Task
@@ -30,7 +35,12 @@ SCORERS: dict[str, Callable[[Task], Scorer]] = {
     "field_accuracy": lambda _task: field_accuracy,
     "schema_valid": _schema_valid,
     "rouge_l": lambda _task: rouge_l,
+    "chrf": lambda _task: chrf,
+    "bleu": lambda _task: bleu,
+    "answered": lambda _task: lambda answer, _reference: float(not refused(answer)),
+    "tests_pass": lambda _task: passes,
 }
+CUSTOM: dict[str, Callable[[str], Scorer]] = {"regex": custom.regex, "python": custom.python}
 
 _BESIDE_THE_METRIC = {
     AnswerType.LABEL: (),
@@ -40,7 +50,10 @@ _BESIDE_THE_METRIC = {
 
 
 def scorer(name: str, task: Task) -> Scorer:
-    """The scorer of that name for a task; raises `UserError` where there is none."""
+    """The scorer of that name for a task, or the user's own (`regex:…`, `python:…`); raises `UserError`."""
+    kind, colon, rest = name.partition(":")
+    if colon and kind in CUSTOM:
+        return CUSTOM[kind](rest)
     if name not in SCORERS:
         raise UserError(f"{name} is not a scorer{did_you_mean(name, SCORERS)}; there are: {', '.join(sorted(SCORERS))}")
     return SCORERS[name](task)
@@ -48,5 +61,5 @@ def scorer(name: str, task: Task) -> Scorer:
 
 def beside_the_metric(task: Task) -> dict[str, Scorer]:
     """The scores that are shown next to the task's metric."""
-    names = [name for name in _BESIDE_THE_METRIC[task.answer_type] if name != task.metric]
+    names = [name for name in (*_BESIDE_THE_METRIC[task.answer_type], *task.scorers) if name != task.metric]
     return {name: scorer(name, task) for name in names}

@@ -1,0 +1,47 @@
+"""The user's own scorers: a regular expression, or a Python function in a file of theirs.
+
+In the task file, under `scorers`: `regex:PATTERN` (1 where the whole answer matches) or `python:FILE.py:FUNCTION`, a
+function of the answer and the reference that gives a number in 0..1. The file is the user's code and runs as such.
+"""
+
+import importlib.util
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from freehold.errors import UserError
+
+
+def regex(pattern: str) -> Callable[[str, str], float]:
+    """A scorer: 1 where the whole answer matches, white space around it aside."""
+    try:
+        compiled = re.compile(pattern, re.S)
+    except re.error as error:
+        raise UserError(f"scorers: regex:{pattern} is not a regular expression: {error}") from None
+    return lambda answer, _reference: float(compiled.fullmatch(answer.strip()) is not None)
+
+
+def python(path_and_name: str) -> Callable[[str, str], float]:
+    """A scorer from `FILE.py:FUNCTION`; what it gives is checked to be a number in 0..1."""
+    path, _, name = path_and_name.rpartition(":")
+    if not path or not Path(path).is_file():
+        raise UserError(f"scorers: python:{path_and_name}: no such file; write python:FILE.py:FUNCTION")
+    spec = importlib.util.spec_from_file_location(f"freehold_scorer_{Path(path).stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"scorers: {path} cannot be loaded: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UserError(f"scorers: {path} has no function {name}")
+
+    def score(answer: str, reference: str) -> float:
+        value = float(function(answer, reference))
+        if not math.isfinite(value) or not 0 <= value <= 1:
+            raise ValueError(f"{name} gave {value}; a score is in 0..1")
+        return value
+
+    return score
