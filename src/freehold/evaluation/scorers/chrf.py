@@ -1,6 +1,7 @@
 """chrF: character n-grams in common (Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation").
 
-Orders 1 to 6, white space left out, recall weighing twice as much as precision (beta = 2), both averaged over the orders that either text is long enough for: chrF2 as sacreBLEU computes it for one sentence.
+Orders 1 to 6, white space left out, recall weighing twice as much as precision (beta = 2), both averaged over the
+orders that either text is long enough for: chrF2 as sacreBLEU computes it for one sentence.
 """
 
 from collections import Counter

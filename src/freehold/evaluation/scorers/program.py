@@ -1,8 +1,8 @@
 """Programs: an answer is right when its tests pass, run in a child process that is held on a short leash.
 
 The child is another Python in isolated mode, in an empty folder with an empty environment, with limits on time, memory
-and file size, and, where the kernel allows it, with no network. That stops accidents and runaways; it is no wall against
-code that means harm: run untrusted models on a machine that you can lose.
+and file size, and, where the kernel allows it, with no network. That stops accidents and runaways; it is no wall
+against code that means harm: run untrusted models on a machine that you can lose.
 """
 
 import ctypes
