@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 from evaluation_material import make_renderer, make_task
+from hypothesis import settings
 
 from freehold.render import Renderer
 from freehold.spec import Task
 from freehold.store.answers import Answers
 from freehold.store.database import connect
+
+# A busy machine is no fault of what is tested: no deadline.
+settings.register_profile("freehold", deadline=None)
+settings.load_profile("freehold")
 
 
 @pytest.fixture
