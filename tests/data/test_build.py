@@ -246,7 +246,7 @@ def test_bad_input_is_one_sentence_that_names_the_place(
 def test_a_missing_file_and_no_captures_are_told_apart(room: Room) -> None:
     with pytest.raises(DataError, match=r"gone\.csv: no such file"):
         room.build({"source": "gone.csv"})
-    with pytest.raises(NotFoundError, match="has recorded no exchanges"):
+    with pytest.raises(DataError, match="has recorded no exchanges with t;"):
         room.build({"source": "captured"})
 
 

@@ -6,20 +6,20 @@ Neighbours are dropped from training and validation, and counted; an independent
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from freehold.data import corrections, exchange, files, pairs
+from freehold.data import corrections, curate, exchange, files, pairs
 from freehold.data.answers import check_for
 from freehold.data.duplicates import apart, distinct
 from freehold.data.freeze import Parts, Salts, examples, freeze, read
 from freehold.data.leakage import leaks
+from freehold.data.origin import Origin, origins_of
 from freehold.data.redact import redacted
-from freehold.data.row import Dropped, Judged, Row
+from freehold.data.row import Dropped, Row
 from freehold.data.split import choose
-from freehold.errors import DataError, FreeholdError, NotFoundError
+from freehold.errors import DataError, FreeholdError
 from freehold.progress import Progress, Step
 from freehold.records import AnswerType, Dataset, Source, Split, digest
-from freehold.spec import DataSpec, TaskFile
+from freehold.spec import TaskFile
 from freehold.store.workspace import Workspace
 
 __all__ = ["build", "examples", "inputs", "read", "summary"]
@@ -27,7 +27,6 @@ __all__ = ["build", "examples", "inputs", "read", "summary"]
 HELD_OUT_SHARE = 0.2
 VALIDATION_SHARE = 1 / 8  # of what is not held out: a tenth of all
 FEWEST = 10
-_CAPTURED = "captured"
 
 
 @dataclass
@@ -37,6 +36,7 @@ class _Work:
     file: TaskFile
     dropped: list[Dropped] = field(default_factory=list)
     conflicts: int = 0
+    redacted: bool = False
 
     @property
     def by_answer(self) -> bool:
@@ -48,22 +48,24 @@ class _Work:
 
 def build(file: TaskFile, workspace: Workspace, progress: Progress) -> Dataset:
     """Make the dataset of a task, or find it made; raises `DataError` that names file, line and mend."""
-    work = _Work(file)
-    paths = _paths(file)
+    work = _Work(file, redacted=file.task.data.redact)
+    origins = origins_of(file, workspace)
     with progress.step("data") as step:
-        pool, held_out, sources = _read_all(work, paths, step)
+        pool, held_out, sources = _read_all(work, origins, step)
         labels = _accept(work, corrections.read(workspace, file.task.task), pool, held_out)
         rows = _divide(work, pool, held_out, step)
         _none_leaks(rows)
-        dataset = freeze(file.task, Parts(rows, work.dropped, work.conflicts, labels, sources), Salts(paths), workspace)
-    return dataset
+        salts = Salts(block for origin in origins for block in origin.blocks())
+        parts = Parts(rows, work.dropped, work.conflicts, labels, sources, work.redacted)
+        return freeze(file.task, parts, salts, workspace)
 
 
 def inputs(file: TaskFile, workspace: Workspace) -> str:
     """Digest of everything that a task's dataset is made from: as long as it stays, building gives the same dataset."""
     task = file.task
     said = corrections.file_of(workspace, task.task)
-    sources = [files.sha256(path) for path in _paths(file)] + ([files.sha256(said)] if said.exists() else [])
+    sources = [origin.sha256() for origin in origins_of(file, workspace)]
+    sources += [files.sha256(said)] if said.exists() else []
     return digest([task.task, task.data.model_dump(), task.answer.model_dump(by_alias=True), task.seed, sources])
 
 
@@ -77,44 +79,42 @@ def summary(dataset: Dataset) -> str:
     return " · ".join(parts)
 
 
-def _paths(file: TaskFile) -> list[Path]:
-    spec = file.task.data
-    if spec.source == _CAPTURED:
-        raise NotFoundError(
-            "data.source: captured: this workspace has recorded no exchanges of this task; "
-            "`freehold serve` records them"
-        )
-    return [file.resolve(spec.source)] + ([file.resolve(spec.held_out)] if spec.held_out else [])
-
-
-def _read_all(work: _Work, paths: Sequence[Path], step: Step) -> tuple[list[Row], list[Row], tuple[Source, ...]]:
-    """Rows of the source, rows of the held-out file, and a record of each file."""
+def _read_all(work: _Work, origins: Sequence[Origin], step: Step) -> tuple[list[Row], list[Row], tuple[Source, ...]]:
+    """Rows of the source, rows of the held-out file, and a record of each."""
     read_rows: list[list[Row]] = []
     sources = []
     index = 0
-    for path in paths:
+    for origin in origins:
         rows: list[Row] = []
-        count = 0
-        for line, fields in files.read(path):
-            row, heard = _row(fields, index, f"{path.name}:{line}", work.file.task.data)
-            row = redacted(row) if work.file.task.data.redact else row
-            if heard.rejected:
-                work.dropped.append(Dropped(row, "rejected"))
-            else:
-                rows.append(row)
-            index, count = index + 1, count + 1
+        first = index
+        for place, fields in origin.rows():
+            _take(work, fields, index, place, rows)
+            index += 1
             step.advance()
-        if not count:
-            raise DataError(f"{path}: holds no rows")
+        if index == first:
+            raise DataError(origin.nothing)
         read_rows.append(rows)
-        sources.append(Source(name=path.name, sha256=files.sha256(path), rows=count))
+        sources.append(Source(name=origin.name, sha256=origin.sha256(), rows=index - first))
     return read_rows[0], read_rows[1] if len(read_rows) > 1 else [], tuple(sources)
 
 
-def _row(fields: files.Fields, index: int, origin: str, spec: DataSpec) -> tuple[Row, Judged]:
+def _take(work: _Work, fields: files.Fields, index: int, place: str, rows: list[Row]) -> None:
+    """Read one row, and keep it or drop it with its reason."""
+    spec = work.file.task.data
     if exchange.is_exchange(fields) and spec.input not in fields:
-        return exchange.to_row(fields, index, origin, spec.provenance)
-    return pairs.to_row(fields, index, origin, spec)
+        fault = curate.fault(fields)
+        if fault in ("error", "truncated", "refusal") or (fault and place.startswith("exchange ")):
+            work.dropped.append(Dropped(exchange.without_answer(fields, index, place), fault))
+            return
+        row, heard = exchange.to_row(fields, index, place, spec.provenance)
+        work.redacted = work.redacted or bool(fields.get("redactions"))
+    else:
+        row, heard = pairs.to_row(fields, index, place, spec)
+    row = redacted(row) if spec.redact else row
+    if heard.rejected:
+        work.dropped.append(Dropped(row, "rejected"))
+    else:
+        rows.append(row)
 
 
 def _accept(work: _Work, answers: Mapping[str, str], *parts: list[Row]) -> tuple[str, ...]:

@@ -48,6 +48,21 @@ def to_row(fields: Mapping[str, Any], index: int, origin: str, default: Provenan
     return row, heard
 
 
+def without_answer(fields: Mapping[str, Any], index: int, origin: str) -> Row:
+    """A row that is about to be dropped: what is known of it, however broken."""
+    request = fields.get("request")
+    user = request.get("user") if isinstance(request, Mapping) else None
+    return Row(
+        index=index,
+        origin=origin,
+        messages=(),
+        answer="",
+        provenance=Provenance.INCUMBENT,
+        session=optional_text(fields.get("session")),
+        subject=optional_text(fields.get("subject")) or optional_text(user),
+    )
+
+
 def _last_answer(messages: tuple[Message, ...], origin: str) -> tuple[tuple[Message, ...], str]:
     at = next((at for at in reversed(range(len(messages))) if messages[at].role == "assistant"), None)
     if at is None:

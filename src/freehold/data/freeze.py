@@ -40,6 +40,7 @@ class Parts:
     conflicts: int
     labels: tuple[str, ...]
     sources: tuple[Source, ...]
+    redacted: bool
 
 
 class DroppedRow(Record, frozen=True, kw_only=True):
@@ -54,12 +55,10 @@ class DroppedRow(Record, frozen=True, kw_only=True):
 class Salts:
     """Per-row salts: HMAC-SHA256 of the row's index, under a key made from all source bytes."""
 
-    def __init__(self, files: Iterable[Path]) -> None:
+    def __init__(self, source_bytes: Iterable[bytes]) -> None:
         key = hashlib.sha256(b"freehold salt")
-        for path in files:
-            with path.open("rb") as handle:
-                while block := handle.read(1 << 20):
-                    key.update(block)
+        for block in source_bytes:
+            key.update(block)
         self._key = key.digest()
 
     def of(self, row: Row) -> str:
@@ -145,7 +144,7 @@ def _record(task: Task, parts: Parts, found: Sequence[Example]) -> Dataset:
         "schema": schema,
         "seed": task.seed,
     }
-    if task.data.redact:
+    if parts.redacted:
         content["redacted"] = True
     return Dataset(
         digest=digest(content),
@@ -157,7 +156,7 @@ def _record(task: Task, parts: Parts, found: Sequence[Example]) -> Dataset:
         provenance={each: count for each in Provenance if (count := sum(e.provenance is each for e in found))},
         dropped=dict(sorted(Counter(each.reason for each in parts.dropped).items())),
         conflicts=parts.conflicts,
-        redacted=task.data.redact,
+        redacted=parts.redacted,
         sources=parts.sources,
         seed=task.seed,
     )

@@ -1,0 +1,48 @@
+"""What the gateway recorded of a task → the fields of recorded exchanges, as a JSONL file of them would give.
+
+A task's exchanges are those asked of its incumbent's model or of the task's own public name, unless they are tagged
+`task=` with another name.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from freehold.spec import Task
+from freehold.store import exchanges
+from freehold.store.database import connect
+from freehold.store.exchanges import Exchange, Feedback
+from freehold.store.workspace import Workspace
+
+Fields = dict[str, Any]
+SOURCE = "captured"
+
+
+def captured(task: Task, workspace: Workspace) -> Iterator[tuple[str, Fields]]:
+    """Each exchange's origin (`exchange <id>`) and fields, oldest first; `redactions` counts hidden values."""
+    models = dict.fromkeys([*([task.incumbent.model] if task.incumbent else []), task.task])
+    store = connect(workspace.database_url)
+    try:
+        for model in models:
+            for exchange, said in exchanges.captured(store, model):
+                fields = _fields(exchange, said)
+                if fields is not None and exchanges.tags_of(exchange.tags).get("task", task.task) == task.task:
+                    yield f"exchange {exchange.id}", fields
+    finally:
+        store.dispose()
+
+
+def _fields(exchange: Exchange, said: Feedback | None) -> Fields | None:
+    """None where it is no chat: an embedding, say."""
+    request = msgspec.json.decode(exchange.request or "null")
+    if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
+        return None
+    return {
+        "request": request,
+        "response": msgspec.json.decode(exchange.answer or "null"),
+        "session": exchange.session,
+        "subject": exchange.subject,
+        "feedback": {"verdict": said.verdict, "correction": said.correction} if said else None,
+        "redactions": exchange.redactions,
+    }
