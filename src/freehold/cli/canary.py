@@ -8,12 +8,17 @@ import msgspec
 import typer
 
 from freehold.cli.output import as_json, say
+from freehold.cli.tasks import answered
+from freehold.decision.backtest import reference, same
 from freehold.decision.certificate import spell
 from freehold.decision.power import percent
 from freehold.decision.rollback import Bounds, Observation, rule
 from freehold.decision.sequence import Watch, observe, verdict
-from freehold.errors import DataError
+from freehold.errors import DataError, NotFoundError
 from freehold.records import Interval, Plan, Record, Verdict
+from freehold.store.database import connect
+from freehold.store.traffic import shadowed
+from freehold.store.workspace import Workspace
 
 _LOOKS = 200
 _STANDARD = Bounds()
@@ -33,16 +38,23 @@ class Pair(Record, frozen=True, kw_only=True):
 
 
 def watch(
-    path: Annotated[Path, typer.Argument(help="JSON lines: {candidate: 0..1, against: 0..1}.", metavar="PAIRS")],
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="JSON lines: {candidate: 0..1, against: 0..1}; left out: the workspace's judged shadow traffic.",
+            metavar="[PAIRS]",
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Only the shadow traffic of this public model name.")] = None,
     margin: MarginOption = 0.02,
     confidence: ConfidenceOption = 0.95,
     json: JsonOption = False,
 ) -> None:
     """Bound the difference on live pairs, however often you look; says from which pair on it was decided."""
     _fractions(margin=margin, confidence=confidence)
+    pairs = list(_pairs(path) if path else _shadow_pairs(Workspace.here(), model))
     plan = Plan(metric="live pairs", margin=margin, confidence=confidence, seed=0, stopping="any time")
     state, decided, outcome = Watch(confidence), None, Verdict.NEED_MORE_DATA
-    pairs = list(_pairs(path))
     step = max(1, len(pairs) // _LOOKS)
     for at in range(0, len(pairs), step):
         state = observe(state, pairs[at : at + step])
@@ -89,6 +101,17 @@ def _pairs(path: Path) -> Iterator[float]:
             if not 0 <= score <= 1:
                 raise DataError(f"{path}:{at}: {side} is {score}; a score lies between 0 and 1")
         yield pair.candidate - pair.against
+
+
+def _shadow_pairs(workspace: Workspace, model: str | None) -> Iterator[float]:
+    """Differences, shadow minus served, on the requests whose served answer was accepted or corrected."""
+    if not workspace.root.exists():
+        raise NotFoundError(f"{workspace.root}: no traffic was captured yet; `freehold serve` records it")
+    for served, shadow, said in shadowed(connect(workspace.database_url), model):
+        answer, beside = answered(served.answer or ""), answered(shadow.answer or "")
+        right = reference(answer or "", said.verdict, said.correction)
+        if right is not None and answer is not None and beside is not None:
+            yield float(same(beside, right)) - float(same(answer, right))
 
 
 def _lines(path: Path, kind: type[R]) -> Iterator[R]:

@@ -83,7 +83,7 @@ def _seen(exchange: Exchange, spent: Spent, said: Feedback | None) -> Seen:
         model=exchange.model,
         system=system,
         user=user,
-        answer=_answered(exchange.answer or ""),
+        answer=answered(exchange.answer or ""),
         session=exchange.session,
         verdict=said.verdict if said else None,
         correction=said.correction if said else None,
@@ -108,7 +108,8 @@ def _asked(request: str) -> tuple[str, str]:
     return "\n".join([stated, *system]).strip(), users[-1] if users else ""
 
 
-def _answered(answer: str) -> str | None:
+def answered(answer: str) -> str | None:
+    """The text of a recorded answer, in any of the dialects; None where there is none."""
     body = _object(answer)
     choices = body.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):

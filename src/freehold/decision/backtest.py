@@ -91,6 +91,11 @@ def owned_cost(sheet: Sheet, option: str, seen: Sequence[Seen]) -> Range:
     return spread(lines_of(option, made, exactly(jobs)), made).scaled(months)
 
 
+def reference(served: str, verdict: str | None, correction: str | None) -> str | None:
+    """What was right: the served answer where it was accepted, the correction where there is one, else unknown."""
+    return {"accepted": served, "corrected": correction}.get(verdict or "")
+
+
 def same(one: str, other: str) -> bool:
     """Whether two answers are the same: as JSON where both are, else to the letter but for the space around them."""
     if one.strip() == other.strip():
@@ -102,8 +107,8 @@ def same(one: str, other: str) -> bool:
 def _replayed(each: Seen, answers: Mapping[str, str]) -> Replayed:
     if each.id not in answers:
         raise DataError(f"request {each.id} was not answered again; `freehold decision backtest` goes on where it was")
-    reference = {"accepted": each.answer, "corrected": each.correction}.get(each.verdict or "")
-    return Replayed(each.id, each.user, each.answer or "", answers[each.id], reference)
+    right = reference(each.answer or "", each.verdict, each.correction)
+    return Replayed(each.id, each.user, each.answer or "", answers[each.id], right)
 
 
 def _served_cost(seen: Sequence[Seen]) -> tuple[Decimal | None, str | None]:

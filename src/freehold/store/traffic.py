@@ -79,3 +79,27 @@ def _read(fields: dict[str, Any]) -> tuple[Exchange, Spent, Feedback | None]:
     exchange = Exchange(**fields)
     said = Feedback(exchange=exchange.id, verdict=verdict, correction=correction) if verdict else None
     return exchange, spent, said
+
+
+def shadowed(store: Store, model: str | None = None) -> Iterator[tuple[Exchange, Exchange, Feedback]]:
+    """What was served, what its shadow answered, and the last word said of what was served, oldest first.
+
+    Only pairs that both sides finished and that somebody judged.
+    """
+    shadow, said = exchanges.alias("shadow"), _last_word()
+    query = (
+        select(exchanges.c.id, shadow.c.id.label("shadow"), said.c.verdict, said.c.correction)
+        .join(shadow, shadow.c.shadow_of == exchanges.c.id)
+        .join(said, said.c.exchange == exchanges.c.id)
+        .where(exchanges.c.finished, exchanges.c.status == 200, exchanges.c.answer.is_not(None))
+        .where(shadow.c.finished, shadow.c.status == 200, shadow.c.answer.is_not(None))
+        .order_by(exchanges.c.at, exchanges.c.id)
+    )
+    if model is not None:
+        query = query.where(exchanges.c.model == model)
+    with store.connect() as connection:
+        for row in connection.execute(query).all():
+            both = select(exchanges).where(exchanges.c.id.in_([row.id, row.shadow]))
+            found = {each["id"]: Exchange(**each) for each in connection.execute(both).mappings()}
+            said_of = Feedback(exchange=row.id, verdict=row.verdict, correction=row.correction)
+            yield found[row.id], found[row.shadow], said_of
