@@ -50,16 +50,15 @@ from freehold.records import (
 )
 from freehold.render import Prompt, Renderer
 from freehold.spec import LoraSettings, TaskFile
-from freehold.store import deployments, stages
+from freehold.store import decisions, deployments, stages
 from freehold.store.answers import Answers
 from freehold.store.database import connect
 from freehold.store.deployments import AdapterTarget, BaseTarget, ClassifierTarget, Deployment, RemoteTarget, Target
 from freehold.store.documents import Documents
-from freehold.store.workspace import Workspace, read_record, write_record
+from freehold.store.workspace import Workspace
 from freehold.tuning import adapter, recipe
 
 SERVING_WEIGHTS = "weights.q8_0.gguf"
-DECISIONS = "decisions"
 
 
 @dataclass(frozen=True)
@@ -276,21 +275,15 @@ class Flow:
 
     def decide(self, report: Report) -> Decision:
         """Switch, keep, or need more data; the same evidence under the same plan is not decided twice."""
-        folder = self._workspace.root / DECISIONS
-        known = [
-            read_record(folder / f"{each.digest}.json", Decision)
-            for each in self._decisions.all("decision", self._name)
-        ]
+        known = [each for _, each in decisions.every(self._workspace, self._store, self._name)]
 
         def decided() -> str:
             rows = {each.candidate.digest: each.rows for each in self._measured}
             decision = certificate.decide(report, rows, self._plan, self._held_out, known)
-            write_record(folder / f"{decision.digest}.json", decision)
-            self._decisions.add("decision", decision.digest, self._name)
+            decisions.keep(self._workspace, self._store, decision)
             return decision.digest
 
-        output = self._stage("decision", digest([report.digest, self._plan]), decided)
-        return read_record(folder / f"{output}.json", Decision)
+        return decisions.read(self._workspace, self._stage("decision", digest([report.digest, self._plan]), decided))
 
     def deploy(self, decision: Decision) -> tuple[str, ...]:
         """Serve every candidate as `task:candidate`, and what a decision to switch names under the task's own name.
@@ -338,10 +331,6 @@ class Flow:
     @property
     def _name(self) -> str:
         return self._task.task
-
-    @property
-    def _decisions(self) -> Documents:
-        return Documents(self._store)
 
     def _names(self) -> tuple[str, ...]:
         names = self._task.candidates

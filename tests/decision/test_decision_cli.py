@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from freehold.decision import certificate
 from freehold.records import CandidateKind, Decision, canonical
 from freehold.store import decisions
 from freehold.store.database import connect
@@ -77,12 +76,6 @@ def test_an_altered_decision_is_refused(
     path.write_bytes(canonical(replace(two[1], candidate="tuned")))
     assert freehold("decision") == 2
     assert "was altered" in capsys.readouterr().err
-
-
-def test_the_same_evidence_is_decided_on_once(two: list[Decision], material: Make) -> None:
-    made = material(SCORES)
-    assert certificate.settled(made.report, made.plan, two) == two[1]
-    assert certificate.settled(made.report, replace(made.plan, margin=0.2), two) is None
 
 
 SHEET = """\

@@ -68,12 +68,6 @@ def decide(
     return _sealed(case, finding, earlier)
 
 
-def settled(report: Report, plan: Plan, earlier: Sequence[Decision]) -> Decision | None:
-    """The decision that was already made on this report under this plan: the same evidence is decided on once."""
-    same = [each for each in earlier if each.evidence.get("report") == report.digest and each.plan == plan]
-    return same[-1] if same else None
-
-
 def intact(decision: Decision) -> bool:
     """Whether a decision is what its digest says."""
     return decision.digest == _digest(decision)
