@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from freehold.cli.evaluation import JsonOption, TaskOption, newest_report
+from freehold.cli.evaluation import JsonOption, TaskOption, latency, newest_report
 from freehold.cli.output import as_json, say, table
 from freehold.data import freeze
 from freehold.errors import NotFoundError, RefusedError, UserError
@@ -139,7 +139,7 @@ def _print_board(board: leaderboard.Board) -> None:
                 f"[{each.low:.1%}, {each.high:.1%}]",
                 each.n,
                 f"{each.tokens_per_request:.0f}" if each.tokens_per_request else "–",
-                f"{each.p50_ms:.0f} ms" if each.p50_ms is not None else "–",
+                latency(each.p50_ms),
             ]
             for each in board.entries
         ],

@@ -77,5 +77,12 @@ def _line(each: CandidateFigures) -> list[object]:
         f"{each.free.value:.1%}" if each.free else "–",
         str(metric.n),
         f"{each.tokens_per_request:.0f}" if each.tokens_per_request else "–",
-        f"{each.latency_p50_ms:.0f} ms" if each.latency_p95_ms else "–",
+        latency(each.latency_p50_ms if each.latency_p95_ms else None),
     ]
+
+
+def latency(milliseconds: float | None) -> str:
+    """A latency for a table; a dash where it is unknown."""
+    if milliseconds is None:
+        return "–"
+    return f"{milliseconds:.0f} ms" if milliseconds >= 1 else "<1 ms"
