@@ -171,6 +171,7 @@ class AdapterManifest(Record, frozen=True, kw_only=True):
     versions: dict[str, str]
     template_digest: str
     weights_sha256: str
+    gguf_sha256: str | None = None
     losses: tuple[LossPoint, ...]
     best_step: int
     seconds: float

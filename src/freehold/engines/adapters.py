@@ -24,7 +24,7 @@ class AdapterFiles:
 
     def checked(self) -> dict[str, str]:
         """The digest of every file as it lies on disk; raises `ModelFileError` where it is not the one recorded."""
-        found = {name: _sha256(name, path) for name, path in self.paths.items()}
+        found = {name: file_sha256(name, path) for name, path in self.paths.items()}
         for name, expected in self.digests.items():
             if name in found and found[name] != expected:
                 raise ModelFileError(
@@ -34,7 +34,8 @@ class AdapterFiles:
         return found
 
 
-def _sha256(name: str, path: Path) -> str:
+def file_sha256(name: str, path: Path) -> str:
+    """SHA-256 (hex) of an adapter's file; raises `ModelFileError` where it cannot be read."""
     try:
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -75,6 +75,20 @@ class Pool:
             self._paths[name], self._digests[name] = path, digest
             self._failed.pop(name, None)
 
+    def hold(self, adapters: Mapping[str, Path], digests: Mapping[str, str]) -> None:
+        """Register these, and where the pool is running, load them before they are asked for."""
+        for name, path in adapters.items():
+            self.register(name, path, digests[name])
+        if self._open:
+            new = [name for name in adapters if name not in self.loaded]
+            if new:
+                self._load(tuple(new)[: self._policy.loaded])
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was started and is stopped."""
+        return not self._open and self.loads > 0
+
     def forget(self, name: str) -> None:
         """Let no further request have this adapter; those under way finish."""
         with self._changed:
@@ -95,7 +109,7 @@ class Pool:
             if self._open:
                 return
             self._open = True
-        self._switch(self._prepare(()))
+        self._begin(tuple(self._paths)[: self._policy.loaded])
         if self._policy.probe_every_s:
             threading.Thread(target=self._probe_for_ever, daemon=True).start()
 
@@ -174,6 +188,17 @@ class Pool:
             self._loader = threading.Thread(target=self._load_wanted, daemon=True)
             self._loader.start()
 
+    def _begin(self, names: Sequence[str]) -> None:
+        """Start with these; where one of them is at fault, with the base alone and then each that is sound."""
+        try:
+            self._switch(self._prepare(names))
+        except FreeholdError:
+            if not names:
+                raise
+            self._begin(())
+            for name in names:
+                self._load((name,))
+
     def _load_wanted(self) -> None:
         while True:
             with self._changed:
@@ -207,10 +232,15 @@ class Pool:
         sound = [name for name in kept if _is_sound(known.only(name))]
         files = known.only(*[*asked, *sound][: self._policy.loaded])
         self._check(files)
-        self._goldens.take(files)
+        alone = len(files.paths) <= 1
+        if not alone:
+            self._goldens.take(files)
         generation = _Generation(self._make(files), files.digests)
         generation.engine.start()
         try:
+            if alone:
+                for name in (None, *files.paths):
+                    self._goldens.take_from(generation.engine, name)
             self._goldens.prove(generation.engine, generation.held)
         except FreeholdError:
             generation.engine.stop()

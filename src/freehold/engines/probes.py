@@ -75,9 +75,14 @@ class Goldens:
                 engine = self._make(files.only(*([] if name is None else [name])))
                 engine.start()
                 try:
-                    self._taken[name] = fingerprints(engine, name)[0]
+                    self.take_from(engine, name)
                 finally:
                     engine.stop()
+
+    def take_from(self, engine: Probed, name: str | None) -> None:
+        """Take what is missing from a started engine that holds no other adapter."""
+        if name not in self._taken:
+            self._taken[name] = fingerprints(engine, name)[0]
 
     def forget(self, name: str) -> None:
         self._taken.pop(name, None)

@@ -3,17 +3,22 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from freehold.engines.engine import Engine
 from freehold.gateway.children import EngineFor
 from freehold.gateway.classify import Predictor
-from freehold.store.workspace import Workspace
+from freehold.records import AdapterManifest
+from freehold.store.workspace import Workspace, read_record
 
-SLOTS = 8
+if TYPE_CHECKING:
+    from freehold.engines.pool import Pool
+
 CONTEXT_TOKENS = 2048
 
 _WEIGHTS = ("weights.q8_0.gguf", "weights.gguf")  # the re-encoded file answers faster where `freehold run` made it
 _ADAPTER = "adapter.gguf"
+_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -27,18 +32,40 @@ class Backends:
 def of(workspace: Workspace) -> Backends:
     """The backends of a workspace; nothing is loaded until a deployment asks for it."""
 
-    def engine_for(base: str, adapters: tuple[str, ...]) -> Engine:
-        from freehold.engines.llamacpp import LlamaCpp, Settings
-
-        folder = workspace.models / base
-        weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), folder / _WEIGHTS[-1])
-        files = {digest: workspace.adapters / digest / _ADAPTER for digest in adapters}
-        log = str(workspace.logs / f"engine-{base}.log")
-        return LlamaCpp(weights, files, Settings(slots=SLOTS, context=CONTEXT_TOKENS, log=log))
-
     def load_classifier(folder: Path) -> Predictor:
         from freehold.evaluation.classifier import Classifier
 
         return Classifier.load(folder)
 
-    return Backends(engine_for=engine_for, load_classifier=load_classifier)
+    return Backends(engine_for=_Pools(workspace).engine_for, load_classifier=load_classifier)
+
+
+class _Pools:
+    """One pool of adapters a base: it changes its adapters by itself while it answers."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._pools: dict[str, Pool] = {}
+
+    def engine_for(self, base: str, adapters: tuple[str, ...]) -> Engine:
+        found = self._pools.get(base)
+        if found is None or found.stopped:
+            found = self._pools[base] = self._new(base)
+        paths = {digest: self._workspace.adapters / digest / _ADAPTER for digest in adapters}
+        found.hold(paths, {digest: self._recorded(digest) for digest in adapters})
+        return found
+
+    def _new(self, base: str) -> "Pool":
+        from freehold.engines.plan import pool
+
+        folder = self._workspace.models / base
+        weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), folder / _WEIGHTS[-1])
+        return pool(weights, CONTEXT_TOKENS, self._workspace.logs / f"engine-{base}.log")
+
+    def _recorded(self, adapter: str) -> str:
+        """The SHA-256 that the adapter's file must have each time it is loaded."""
+        from freehold.engines.adapters import file_sha256
+
+        folder = self._workspace.adapters / adapter
+        recorded = read_record(folder / _MANIFEST, AdapterManifest).gguf_sha256
+        return recorded or file_sha256(adapter, folder / _ADAPTER)

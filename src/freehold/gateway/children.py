@@ -1,7 +1,7 @@
 """The engines behind the owned models: one supervised child process a base, holding every adapter deployed on it.
 
-An engine fixes its adapters when it starts. A changed set is therefore a second child, started while the first one
-answers; the first is stopped when its last answer is out. A child that breaks is started again by `engines`; the
+An engine that cannot change its adapters while it runs is replaced: a second child is started while the first one
+answers, and the first is stopped when its last answer is out. A child that breaks is started again by `engines`; the
 gateway lives on. Engines answer in threads, and the event loop only ever waits for them.
 """
 
@@ -21,7 +21,7 @@ DRAIN_S = 60.0
 AT_ONCE = 64
 
 EngineFor = Callable[[str, tuple[str, ...]], Engine]
-"""Makes the engine of a base (by name) that holds these adapters (by digest)."""
+"""The engine of a base (by name) that holds these adapters (by digest): a new one, or the running one, changed."""
 
 
 class RunningChild:
@@ -30,20 +30,20 @@ class RunningChild:
     def __init__(self, base: str, adapters: tuple[str, ...], engine: Engine, threads: ThreadPoolExecutor) -> None:
         self.base = base
         self.adapters = adapters
-        self._engine = engine
+        self.engine = engine
         self._threads = threads
         self._busy = 0
         self._shared_s = 0.0
         self._ticked = time.perf_counter()
 
     async def start(self) -> None:
-        await asyncio.to_thread(self._engine.start)
+        await asyncio.to_thread(self.engine.start)
 
     async def complete(self, request: Completion) -> tuple[Answer, float]:
         """The answer, and its share of the machine's time (seconds)."""
         with self._held() as share:
             loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._threads, self._engine.complete, request)
+            answer = await loop.run_in_executor(self._threads, self.engine.complete, request)
             return answer, share()
 
     async def stream(self, request: Completion) -> AsyncIterator[tuple[Piece, float]]:
@@ -57,7 +57,7 @@ class RunningChild:
 
         def decode() -> None:
             try:
-                for piece in self._engine.stream(request):
+                for piece in self.engine.stream(request):
                     if unwanted.is_set():
                         return
                     loop.call_soon_threadsafe(pieces.put_nowait, piece)
@@ -86,7 +86,7 @@ class RunningChild:
                     await asyncio.sleep(0.05)
         except TimeoutError:
             log.warning("the engine of %s is stopped with %d answers under way", self.base, self._busy)
-        await asyncio.to_thread(self._engine.stop)
+        await asyncio.to_thread(self.engine.stop)
 
     @contextmanager
     def _held(self) -> Iterator[Callable[[], float]]:
@@ -126,6 +126,10 @@ class Children:
             child = self._running.get(base)
             if child is None or child.adapters != adapters:
                 engine = await asyncio.to_thread(self._engine_for, base, adapters)
+                if child is not None and child.engine is engine:
+                    child.adapters = adapters
+                    found[base] = child
+                    continue
                 child = RunningChild(base, adapters, engine, self._threads)
                 await child.start()
             found[base] = child

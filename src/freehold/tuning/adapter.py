@@ -102,7 +102,7 @@ def _keep(tuning: Tuning, trained: Trained, template: str, workspace: Workspace)
     work = workspace.adapters / ".tuning" / tuning.digest / "finished"
     save_adapter(work, trained.tensors, tuning.recipe, tuning.base.name)
     write_gguf_adapter(work, workspace.models / tuning.base.name / WEIGHTS_FILE, work / GGUF_FILE)
-    manifest = _manifest(tuning, trained, template, _sha256(work / ADAPTER_FILE))
+    manifest = _manifest(tuning, trained, template, work)
     folder = workspace.adapters / manifest.digest
     folder.mkdir(parents=True, exist_ok=True)
     for path in work.iterdir():
@@ -111,7 +111,7 @@ def _keep(tuning: Tuning, trained: Trained, template: str, workspace: Workspace)
     return manifest
 
 
-def _manifest(tuning: Tuning, trained: Trained, template: str, weights: str) -> AdapterManifest:
+def _manifest(tuning: Tuning, trained: Trained, template: str, work: Path) -> AdapterManifest:
     state = trained.state
     manifest = AdapterManifest(
         digest="",
@@ -125,7 +125,8 @@ def _manifest(tuning: Tuning, trained: Trained, template: str, weights: str) -> 
         seed=tuning.seed,
         versions=_versions(),
         template_digest=template,
-        weights_sha256=weights,
+        weights_sha256=_sha256(work / ADAPTER_FILE),
+        gguf_sha256=_sha256(work / GGUF_FILE),
         losses=state.losses,
         best_step=state.best_step,
         seconds=round(state.seconds, 2),
