@@ -5,6 +5,7 @@ it is ready, and ends when its standard input does (see `llamacpp_child`). What 
 last lines as its last words, all of it in a log file where one is named.
 """
 
+import contextlib
 import os
 import random
 import subprocess
@@ -79,7 +80,8 @@ class Child:
     def end(self) -> None:
         """Close its standard input, give it time, then kill it."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it died before it read its setup
+            self._process.stdin.close()
         try:
             self._process.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
