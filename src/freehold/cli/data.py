@@ -54,6 +54,27 @@ def contamination(
         say(f"… and {len(found.items) - _SHOWN:,} more; --json lists all")
 
 
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="Records of another tool: JSONL, CSV or Parquet.")],
+    out: Annotated[Path, typer.Argument(help="The JSONL file of exchanges to write.")],
+    format: Annotated[str | None, typer.Option(help="Of which tool; left out: told by its fields.")] = None,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave broken rows out, and count them.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Turn other tools' records into exchanges that a task file can name; goes on where it was interrupted."""
+    from freehold.data import importing
+
+    done = importing.import_file(source, out, format, skip_broken, Terminal())
+    if json:
+        return as_json(done)
+    say(f"{done.rows:,} rows of {done.format} → {done.kept:,} exchanges in {out}")
+    for reason, count in done.dropped.items():
+        say(f"  {count:,} dropped: {reason.replace('_', ' ')}")
+    if done.broken:
+        say(f"  {done.broken:,} broken and left out, such as: {done.first_broken[0]}")
+
+
 @app.command()
 def review(
     path: TaskFileArgument = DEFAULT_TASK_FILE,

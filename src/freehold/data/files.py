@@ -40,15 +40,19 @@ def sha256(path: Path) -> str:
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
     """A text file's lines with their numbers; the line ends are kept, a byte-order mark is not."""
+    for number, raw in _raw_lines(path):
+        yield number, _text(raw, path, number)
+
+
+def _raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines as bytes; one beyond `LONGEST_LINE` comes cut just above it, and is told by `_text`."""
     with path.open("rb") as handle:
         number = 0
         while raw := handle.readline(LONGEST_LINE + 1):
             number += 1
-            if len(raw) > LONGEST_LINE:
-                raise DataError(
-                    f"{path.name}:{number}: is longer than {LONGEST_LINE >> 20} MiB; is a line break missing?"
-                )
-            yield number, _text(raw, path, number)
+            yield number, raw
+            while len(raw) > LONGEST_LINE and not raw.endswith(b"\n"):
+                raw = handle.readline(LONGEST_LINE + 1)
 
 
 def present(path: Path) -> None:
@@ -62,6 +66,8 @@ def present(path: Path) -> None:
 
 
 def _text(raw: bytes, path: Path, number: int) -> str:
+    if len(raw) > LONGEST_LINE:
+        raise DataError(f"{path.name}:{number}: is longer than {LONGEST_LINE >> 20} MiB; is a line break missing?")
     if number == 1 and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path.name}: is UTF-16; save it as UTF-8")
     try:
@@ -71,17 +77,31 @@ def _text(raw: bytes, path: Path, number: int) -> str:
         raise DataError(f"{path.name}:{number}: byte 0x{byte:02X} is not UTF-8; save the whole file as UTF-8") from None
 
 
-def _jsonl(path: Path) -> Iterator[tuple[int, Fields]]:
-    for number, line in lines(path):
-        if not line.strip():
+def each_line(path: Path) -> Iterator[tuple[int, Fields | DataError]]:
+    """Rows of a JSONL file, each line that is none given as the error that says why."""
+    for number, raw in _raw_lines(path):
+        if not raw.strip():
             continue
         try:
-            fields = msgspec.json.decode(line)
-        except msgspec.DecodeError as error:
-            raise DataError(f"{path.name}:{number}: is not JSON ({error}); JSONL holds one document a line") from None
-        if not isinstance(fields, dict):
-            raise DataError(f"{path.name}:{number}: is not a JSON object; each line is one {{…}}")
-        yield number, fields
+            yield number, _object(_text(raw, path, number), path, number)
+        except DataError as error:
+            yield number, error
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, Fields]]:
+    for number, line in lines(path):
+        if line.strip():
+            yield number, _object(line, path, number)
+
+
+def _object(line: str, path: Path, number: int) -> Fields:
+    try:
+        fields = msgspec.json.decode(line)
+    except msgspec.DecodeError as error:
+        raise DataError(f"{path.name}:{number}: is not JSON ({error}); JSONL holds one document a line") from None
+    if not isinstance(fields, dict):
+        raise DataError(f"{path.name}:{number}: is not a JSON object; each line is one {{…}}")
+    return fields
 
 
 def _csv(path: Path, delimiter: str) -> Iterator[tuple[int, Fields]]:
