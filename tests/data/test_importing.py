@@ -1,4 +1,4 @@
-"""Import: every format gives the same exchange, broken rows stop it or are counted, and it goes on after an interruption."""
+"""Import: every format gives the same exchange; broken rows stop it or are counted; it goes on where it stopped."""
 
 import json
 from collections.abc import Callable
