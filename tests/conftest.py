@@ -1,17 +1,27 @@
 """Fixtures that every room's tests share."""
 
 import fcntl
+import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from freehold.catalogue.pull import pull
+from freehold.catalogue.pull import BASE_FILE, pull
 from freehold.cli.main import run
 from freehold.errors import UserError
 from freehold.progress import SILENT
-from freehold.store.workspace import Workspace
+from freehold.records import Base, digest
+from freehold.render import TEMPLATE_FILE, TOKENIZER_FILE
+from freehold.store.workspace import Workspace, read_record, write_record
+
+# Spinning threads stop all work as soon as another test wants a core.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+LAYERS = 2
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +67,46 @@ def smollm2_folder() -> Path:
 def smollm2(smollm2_folder: Path) -> Path:
     """The real small base's weights, a GGUF file."""
     return smollm2_folder / "weights.gguf"
+
+
+@pytest.fixture(scope="session")
+def tiny_base(smollm2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base cut from the real one: its own tokenizer and template, its first two layers; every real part, faster."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    folder.mkdir()
+    for name in (TOKENIZER_FILE, TEMPLATE_FILE):
+        shutil.copy(smollm2_folder / name, folder / name)
+    _first_layers(smollm2_folder / "weights.gguf", folder / "weights.gguf")
+    whole = read_record(smollm2_folder / BASE_FILE, Base)
+    content = (folder / "weights.gguf").read_bytes()
+    weights = replace(whole.weights, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+    write_record(folder / BASE_FILE, replace(whole, digest=digest(weights), weights=weights))
+    return folder
+
+
+def _first_layers(source: Path, target: Path) -> None:
+    from gguf import GGUFReader, GGUFValueType, GGUFWriter
+
+    reader = GGUFReader(source)
+    writer = GGUFWriter(target, "llama")
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name == "general.architecture":
+            continue
+        value: Any = LAYERS if name == "llama.block_count" else field.contents()
+        sub = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
+        writer.add_key_value(name, value, field.types[0], sub)
+    for tensor in reader.tensors:
+        if not tensor.name.startswith("blk.") or int(tensor.name.split(".")[1]) < LAYERS:
+            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.fixture
+def tiny_workspace(tiny_base: Path, tmp_path: Path) -> Workspace:
+    """A workspace in which the small base's place is taken by the tiny one."""
+    workspace = Workspace(tmp_path / ".freehold")
+    shutil.copytree(tiny_base, workspace.models / "smollm2-135m-instruct")
+    return workspace

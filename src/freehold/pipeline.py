@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from freehold import plan
 from freehold.catalogue import card, fit, gate, model, pull, rights, selection
 from freehold.catalogue.rights import Behind
 from freehold.data import build as data
@@ -23,13 +24,21 @@ from freehold.decision import certificate, power
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.on_demand import OnDemand
 from freehold.engines.quantise import reencode
-from freehold.errors import UserError
+from freehold.engines.remote import Remote
+from freehold.errors import EngineError, UserError
 from freehold.evaluation import report as reports
 from freehold.evaluation import report_html
-from freehold.evaluation.answerers import Answerer, ClassifierAnswerer, EngineAnswerer, RecordedAnswerer, with_labels
+from freehold.evaluation.answerers import (
+    Answerer,
+    ClassifierAnswerer,
+    EngineAnswerer,
+    RecordedAnswerer,
+    RemoteAnswerer,
+    with_labels,
+)
 from freehold.evaluation.classifier import Classifier
 from freehold.evaluation.measure import measure
-from freehold.evaluation.prompted import careful_prompt
+from freehold.evaluation.prompted import careful_prompt, instruction
 from freehold.progress import Progress
 from freehold.records import (
     AdapterManifest,
@@ -49,7 +58,7 @@ from freehold.records import (
     digest,
 )
 from freehold.render import Prompt, Renderer
-from freehold.spec import LoraSettings, TaskFile
+from freehold.spec import Incumbent, LoraSettings, TaskFile, expand
 from freehold.store import decisions, deployments, stages
 from freehold.store.answers import Answers
 from freehold.store.database import connect
@@ -158,27 +167,36 @@ class Flow:
 
     def plan(self) -> Plan:
         """What is fixed before any result is seen; stops where the held-out examples are hopelessly few."""
-        decide = self._task.decide
-        self._plan = Plan(
-            metric=self._task.metric, margin=decide.margin, confidence=decide.confidence, seed=self._task.seed
-        )
+        self._plan = plan.of_task(self._task)
+        incumbent = self._task.incumbent
+        if incumbent and incumbent.base_url and incumbent.api_key:
+            expand(incumbent.api_key)  # a key that is not set is better said now than after an hour of tuning
         power.require(self._dataset.counts[Split.HELD_OUT], self._plan)
         return self._plan
 
     # -- candidates ----------------------------------------------------------------------------------------------
 
     def measure_incumbent(self) -> None:
-        """The model that answers today, as it is on record to have answered."""
+        """The model that answers today: as it is on record to have answered, else asked now."""
         incumbent = self._task.incumbent
         if incumbent is None:
             return
         recorded = [example for example in self._held_out if example.incumbent_answer is not None]
-        if not recorded:
+        if recorded:
+            answerer: Answerer = RecordedAnswerer(recorded)
+            identity = digest([incumbent.model, [example.incumbent_answer for example in recorded]])
+        elif incumbent.base_url:
+            prompt = Prompt(system=instruction(self._task))
+            key = expand(incumbent.api_key) if incumbent.api_key else None
+            answerer = RemoteAnswerer(Remote(incumbent.model, incumbent.base_url, key), prompt, self._task)
+            identity = digest([incumbent.model, incumbent.base_url, prompt])
+        else:
             return
-        identity = digest(["incumbent", incumbent.model, [example.incumbent_answer for example in recorded]])
         candidate = Candidate(name=incumbent.model, kind=CandidateKind.INCUMBENT, digest=identity)
-        target = RemoteTarget(base_url=incumbent.base_url or "", model=incumbent.model, api_key=incumbent.api_key)
-        self._measure(candidate, RecordedAnswerer(recorded), target if incumbent.base_url else None, recorded)
+        try:
+            self._measure(candidate, answerer, _rented(incumbent), recorded or None)
+        except EngineError as error:
+            self._progress.say("incumbent", f"cannot be reached, and is left out of the comparison: {error}")
 
     def measure_prompted(self, base: Base) -> None:
         """The base as a careful person would prompt it."""
@@ -405,6 +423,13 @@ class Flow:
         seconds = time.monotonic() - began
         self.stages.append(Stage(name, message, round(seconds, 1)))
         self._progress.say(name, f"{message}   {seconds:,.0f} s")
+
+
+def _rented(incumbent: Incumbent) -> Target | None:
+    """What stands behind the incumbent's name: its own address, the key as a reference."""
+    if incumbent.base_url is None:
+        return None
+    return RemoteTarget(base_url=incumbent.base_url, model=incumbent.model, api_key=incumbent.api_key)
 
 
 def served_name(task: str, candidate: Candidate) -> str:

@@ -8,13 +8,14 @@ import typer
 from freehold import spec as task_spec
 from freehold.cli.output import as_json, say, table
 from freehold.errors import UserError
-from freehold.records import AnswerType, Split
 from freehold.store.workspace import Workspace, write_atomically
 
 TaskFileArgument = Annotated[Path, typer.Argument(help="The task file.", metavar="[TASKFILE]")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 DEFAULT_TASK_FILE = Path("freehold.yaml")
+
+_WIDEST = 60
 
 _TEMPLATE = """\
 task: {name}
@@ -54,45 +55,26 @@ def init(path: TaskFileArgument = DEFAULT_TASK_FILE, name: str = "my-task") -> N
 
 
 def plan(path: TaskFileArgument = DEFAULT_TASK_FILE, json: JsonOption = False) -> None:
-    """Show every resolved value and where it came from, and what the held-out examples can show."""
-    file = task_spec.load(path)
-    rows, outlook = task_spec.resolved(file), _outlook(file)
+    """Show every resolved value, where it came from, and what the held-out examples can show."""
+    from freehold.cli.progress import Terminal
+    from freehold.plan import plan as plan_of
+
+    planned = plan_of(task_spec.load(path), Workspace.beside(path), Terminal())
     if json:
-        fields = [{"field": row.field, "value": row.value, "source": row.source} for row in rows]
-        as_json([*fields, {"field": "power", "value": outlook, "source": "decide"}])
-    else:
-        table(["field", "value", "source"], [[row.field, row.value, row.source] for row in rows])
-        say(f"\n  power      {outlook}")
+        as_json([{"field": row.field, "value": row.value, "source": row.source} for row in planned.values])
+        return
+    table(["field", "value", "source"], [[row.field, _plain(row.value), row.source] for row in planned.values])
+    say(f"\n  power      {planned.outlook}")
+    if planned.unread:
+        say(f"  data       not read yet: {planned.unread}")
 
 
-def _outlook(file: task_spec.TaskFile) -> str:
-    """What the plan takes; how many pairs there are is known once the data has been frozen."""
-    from freehold.decision import power
-    from freehold.records import Plan
-
-    task = file.task
-    decide = Plan(metric=task.metric, margin=task.decide.margin, confidence=task.decide.confidence, seed=task.seed)
-    return power.outlook(decide, _held_out(file), comparisons=_comparisons(task))
-
-
-def _comparisons(task: task_spec.Task) -> int:
-    """How many tests share the error (`decision/certificate.py`): each base as it is and tuned, and the classifier."""
-    bases = len(task.candidates) if isinstance(task.candidates, tuple) else 1
-    ways = bases * (2 if isinstance(task.tune, task_spec.LoraSettings) else 1)
-    candidates = ways + (task.answer_type is AnswerType.LABEL)
-    return max(1, candidates - (0 if task.incumbent else 1))
-
-
-def _held_out(file: task_spec.TaskFile) -> int | None:
-    from freehold.data import build
-    from freehold.store import stages
-    from freehold.store.database import connect
-
-    workspace = Workspace.beside(file.path)
-    if not workspace.root.exists():
-        return None
-    found = stages.finished(connect(workspace.database_url), file.task.task).get("data")
-    return build.read(workspace, found.output).counts[Split.HELD_OUT] if found else None
+def _plain(value: object) -> str:
+    """A value on one line: a long list as its length and beginning, what is left out as a dash."""
+    if value is None:
+        return "–"
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
 
 
 def spec(

@@ -89,6 +89,18 @@ class Workspace:
                 ) from None
             yield
 
+    def at_work(self, name: str) -> bool:
+        """Whether some process holds this lock now."""
+        path = self.root / "locks" / name
+        if not path.exists():
+            return False
+        with path.open("r") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:

@@ -19,6 +19,7 @@ from freehold.records import AdapterManifest, Base, Dataset, Example, Split, dig
 from freehold.render import Prompt, Rendered, Renderer
 from freehold.store.workspace import Workspace, read_record, write_record
 from freehold.tuning.base import WEIGHTS_FILE
+from freehold.tuning.checkpoint import TrainerState, read_state
 from freehold.tuning.gguf_adapter import write_gguf_adapter
 from freehold.tuning.lora import ADAPTER_FILE, save_adapter
 from freehold.tuning.recipe import LoraRecipe
@@ -26,6 +27,8 @@ from freehold.tuning.train import Trained, TrainingJob, train
 
 GGUF_FILE = "adapter.gguf"
 MANIFEST_FILE = "manifest.json"
+UNFINISHED = ".tuning"
+CHECKPOINT_FILE = "checkpoint.safetensors"
 _MEASURED = ("digest", "seconds", "tokens_per_second", "peak_memory_bytes")
 
 
@@ -56,11 +59,21 @@ def tune(tuning: Tuning, examples: Sequence[Example], workspace: Workspace, prog
         recipe=tuning.recipe,
         seed=tuning.seed,
     )
-    work = workspace.adapters / ".tuning" / tuning.digest
-    trained = train(job, work / "checkpoint.safetensors", progress)
+    work = workspace.adapters / UNFINISHED / tuning.digest
+    trained = train(job, work / CHECKPOINT_FILE, progress)
     manifest = _keep(tuning, trained, renderer.template.digest, workspace)
     shutil.rmtree(work, ignore_errors=True)
     return manifest
+
+
+def unfinished(workspace: Workspace) -> list[tuple[TrainerState, float]]:
+    """Tunings that were interrupted: where each stands, and when that was kept (seconds since 1970), newest first."""
+    found = []
+    for path in workspace.adapters.glob(f"{UNFINISHED}/*/{CHECKPOINT_FILE}"):
+        state = read_state(path)
+        if state is not None:
+            found.append((state, path.stat().st_mtime))
+    return sorted(found, key=lambda each: -each[1])
 
 
 def read_adapter(workspace: Workspace, adapter: str, base: Base) -> AdapterManifest:
@@ -99,7 +112,7 @@ def _rendered(examples: Sequence[Example], split: Split, tuning: Tuning, rendere
 
 def _keep(tuning: Tuning, trained: Trained, template: str, workspace: Workspace) -> AdapterManifest:
     """Write the adapter under its digest, the manifest last."""
-    work = workspace.adapters / ".tuning" / tuning.digest / "finished"
+    work = workspace.adapters / UNFINISHED / tuning.digest / "finished"
     save_adapter(work, trained.tensors, tuning.recipe, tuning.base.name)
     write_gguf_adapter(work, workspace.models / tuning.base.name / WEIGHTS_FILE, work / GGUF_FILE)
     manifest = _manifest(tuning, trained, template, work)

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 class TrainerState(Record, frozen=True, kw_only=True):
-    """Where tuning stands: `batch` batches of `epoch` are done, `step` in all."""
+    """Where tuning stands: `batch` batches of `epoch` are done, `step` steps in all, of about `steps` planned."""
 
     job: str
+    steps: int
     epoch: int = 0
     batch: int = 0
     step: int = 0
@@ -36,6 +37,17 @@ def save_checkpoint(path: Path, state: TrainerState, tensors: "dict[str, Tensor]
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     with atomic_file(path) as handle:
         handle.write(save(plain, metadata={"state": msgspec.json.encode(state).decode()}))
+
+
+def read_state(path: Path) -> TrainerState | None:
+    """Where a job stands, without its tensors; None where there is no whole checkpoint."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return msgspec.json.decode(file.metadata()["state"], type=TrainerState)
+    except (OSError, SafetensorError, msgspec.MsgspecError, KeyError, TypeError):
+        return None
 
 
 def load_checkpoint(path: Path, job: str) -> "tuple[TrainerState, dict[str, Tensor]] | None":

@@ -72,7 +72,7 @@ class _Trainer:
         )
         self._prefix, tokens = split_prefix([*job.train, *job.validation])
         self._train, self._validation = tokens[: len(job.train)], tokens[len(job.train) :]
-        self._state = TrainerState(job=job.name)
+        self._state = TrainerState(job=job.name, steps=job.recipe.epochs * len(self._batches(0)))
         self._best: dict[str, Tensor] = {}
         self._since = self._saved = 0.0
 
