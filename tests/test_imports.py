@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOMS = [
     "__init__",
+    "__main__",
     "errors",
     "progress",
     "records",
