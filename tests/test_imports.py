@@ -6,7 +6,6 @@ from pathlib import Path
 
 ROOMS = [
     "__init__",
-    "__main__",
     "errors",
     "progress",
     "records",
@@ -26,6 +25,7 @@ ROOMS = [
     "gateway",
     "console",
     "cli",
+    "__main__",
 ]
 BESIDE = {"data", "catalogue", "engines"}  # three rooms on one step: none imports another
 SOURCE = Path(__file__).parent.parent / "src" / "freehold"

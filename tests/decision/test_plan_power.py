@@ -9,8 +9,6 @@ import pytest
 from freehold.data import build
 from freehold.progress import SILENT
 from freehold.spec import load
-from freehold.store import stages
-from freehold.store.database import connect
 from freehold.store.workspace import Workspace
 
 TASK = """\
@@ -33,22 +31,27 @@ def task_file(tmp_path: Path) -> Path:
 
 
 def test_before_there_is_data_the_plan_says_how_much_it_takes(
-    task_file: Path, freehold: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    task_file: Path, freehold: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (task_file.parent / "pairs.csv").unlink()
     assert freehold("plan") == 0
-    assert capsys.readouterr().out.endswith(f"  power      {SENTENCE}\n")
-    assert not (tmp_path / ".freehold").exists()
+    printed = capsys.readouterr().out
+    assert f"  power      {SENTENCE}\n" in printed
+    assert "not read yet" in printed
 
 
-def test_after_the_data_was_frozen_it_says_how_many_there_are(
+def test_with_data_it_says_how_many_there_are(
     task_file: Path, freehold: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    workspace = Workspace(tmp_path / ".freehold")
-    dataset = build.build(load(task_file), workspace, SILENT)
-    stages.finish(connect(workspace.database_url), "triage", "data", "inputs", dataset.digest, 0.1)
     assert freehold("plan", "--json") == 0
-    (power,) = [row for row in json.loads(capsys.readouterr().out) if row["field"] == "power"]
-    assert power["value"] == f"{SENTENCE}; you have {dataset.counts['held_out']}"
+    rows = {row["field"]: row for row in json.loads(capsys.readouterr().out)}
+    dataset = build.build(load(task_file), Workspace(tmp_path / ".freehold"), SILENT)
+    assert rows["power"]["value"] == f"{SENTENCE}; you have {dataset.counts['held_out']}"
+    assert rows["answer.labels"] == {
+        "field": "answer.labels",
+        "value": ["leave", "payroll", "safety"],
+        "source": "from the data: 3 distinct answers",
+    }
 
 
 def test_candidates_that_share_the_error_are_counted(

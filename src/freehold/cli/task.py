@@ -61,7 +61,8 @@ def plan(path: TaskFileArgument = DEFAULT_TASK_FILE, json: JsonOption = False) -
 
     planned = plan_of(task_spec.load(path), Workspace.beside(path), Terminal())
     if json:
-        as_json([{"field": row.field, "value": row.value, "source": row.source} for row in planned.values])
+        rows = [{"field": row.field, "value": row.value, "source": row.source} for row in planned.values]
+        as_json([*rows, {"field": "power", "value": planned.outlook, "source": "decide"}])
         return
     table(["field", "value", "source"], [[row.field, _plain(row.value), row.source] for row in planned.values])
     say(f"\n  power      {planned.outlook}")
