@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from freehold.catalogue import lock, model, pull, sources
+from freehold.catalogue import add, lock, model, pull, sources
 from freehold.catalogue.model import HubSource, Model, WheelPart, WheelSource
 from freehold.errors import ModelFileError, NotFoundError, ResourceError, UserError
 from freehold.progress import SILENT
@@ -119,6 +119,17 @@ def test_a_cut_pull_goes_on_with_what_it_had(
     assert len(asked) == 1
 
 
+def test_what_a_killed_pull_left_behind_is_swept_away(
+    workspace: Workspace, tiny_model: Model, tiny_gguf: Path, serve: Serve
+) -> None:
+    ready = workspace.models / ".tiny.partial" / "ready"
+    ready.mkdir(parents=True)
+    (ready / ".weights.gguf.abc.part").write_bytes(b"half")
+    serve(tiny_gguf.read_bytes())
+    pull.pull("tiny", workspace, SILENT)
+    assert not list(workspace.models.rglob("*.part"))
+
+
 def test_the_lock_decides_the_source(
     workspace: Workspace, tiny_model: Model, tiny_gguf: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,3 +229,50 @@ def test_the_real_base_through_the_real_pip(pulled: Callable[[str], Path]) -> No
     text = renderer.template.text([Message(role="system", content="s"), Message(role="user", content="hi")])
     assert text == "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     assert renderer.end_id == 2
+
+
+class _Hub:
+    """Stands in for the hub's client."""
+
+    def __init__(self, content: bytes, folder: Path) -> None:
+        self.path = folder / "downloaded.gguf"
+        self.path.write_bytes(content)
+
+    def model_info(self, repository: str, revision: str | None = None, timeout: float = 0) -> object:
+        return type("Info", (), {"sha": "c0ffee"})()
+
+    def get_paths_info(self, repository: str, paths: list[str], revision: str) -> list[object]:
+        lfs = type("Lfs", (), {"sha256": hashlib.sha256(self.path.read_bytes()).hexdigest()})()
+        return [type("File", (), {"lfs": lfs, "size": self.path.stat().st_size})()]
+
+    def download(self, repository: str, path: str, revision: str, local_dir: Path) -> str:
+        return str(self.path)
+
+
+def test_a_hub_model_is_added_and_pulled(
+    workspace: Workspace, tmp_path: Path, tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    hub = _Hub(tiny_gguf.read_bytes(), tmp_path)
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: hub)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub.download)
+    stated = add.Statement(name="hubbed", licence="mit", organisation="us", source="its card")
+    entry = add.from_hub(stated, "us/hubbed-GGUF", "hubbed.gguf", workspace)
+    assert entry.files[0].sources == (HubSource(repository="us/hubbed-GGUF", path="hubbed.gguf", revision="c0ffee"),)
+    assert pull.pull("hubbed", workspace, SILENT).weights.source == "hub us/hubbed-GGUF@c0ffee"
+    hub.path.write_bytes(b"GGUF, but another one")
+    with pytest.raises(ModelFileError, match="not the catalogue's"):
+        pull.again("hubbed", workspace, SILENT)
+
+
+def test_a_hub_that_is_away_says_so_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import httpx2
+    import huggingface_hub
+
+    def away(*_: object, **__: object) -> object:
+        raise httpx2.ConnectError("name or service not known")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", away)
+    with pytest.raises(sources.UnreachableError, match="did not answer for some/where"):
+        list(sources.blocks(HubSource(repository="some/where", path="x"), tmp_path, lambda count: None))

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from freehold.catalogue import inspect, model
+from freehold.catalogue import inspect, model, sources
 from freehold.catalogue.inspect import Inspection
 from freehold.catalogue.model import Fact, HubSource, LocalSource, Model, ModelFile
 from freehold.catalogue.pull import GGUF
@@ -40,14 +40,12 @@ def from_file(stated: Statement, path: Path, workspace: Workspace) -> Model:
 def from_hub(stated: Statement, repository: str, path: str, workspace: Workspace) -> Model:
     """Add a hub's GGUF by the digest and revision that the hub names now; raises `UserError` where it is silent."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
+    revision = sources.hub_revision(repository)
     try:
-        api = HfApi()
-        revision = api.model_info(repository, timeout=10).sha or "main"
-        info = api.get_paths_info(repository, [path], revision=revision)
-    except (OSError, HfHubHTTPError) as error:
-        raise UserError(f"the hub did not answer for {repository} ({str(error).splitlines()[0][:120]})") from None
+        info = HfApi().get_paths_info(repository, [path], revision=revision)
+    except sources.hub_errors() as error:
+        raise UserError(f"{repository}: the hub does not say what {path} is ({error})") from None
     if not info or getattr(info[0], "lfs", None) is None:
         raise UserError(f"{repository} has no weights file {path}; name a .gguf file of it")
     source = HubSource(repository=repository, path=path, revision=revision)

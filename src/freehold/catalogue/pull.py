@@ -71,14 +71,16 @@ def _fetch(found: Model, workspace: Workspace, progress: Progress) -> Base:
     partial = workspace.models / f".{found.name}.partial"
     ready = partial / "ready"
     ready.mkdir(parents=True, exist_ok=True)
+    for unfinished in ready.rglob(".*.part"):  # of a pull that was killed
+        unfinished.unlink()
     locked = {file.name: file for file in lock.read(workspace.lock_file).bases.get(found.name, ())}
     with progress.step(f"pull {found.name}", _total(found, partial)) as step:
         files = tuple(_file(file, locked.get(file.name), partial, step) for file in found.files)
     with progress.step(f"prepare {found.name}"):
         base = _prepare(found, ready, files[0])
     write_record(ready / BASE_FILE, base)
-    ready.rename(workspace.models / found.name)
     lock.record(workspace.lock_file, found.name, files)
+    ready.rename(workspace.models / found.name)
     shutil.rmtree(partial, ignore_errors=True)
     return base
 

@@ -19,6 +19,7 @@ from freehold.store.workspace import atomic_file
 
 BLOCK = 1024 * 1024
 _POLL = 0.2  # seconds between looks at what pip has written
+_HUB_PATIENCE = 5.0  # seconds to wait for the hub's first word
 Advance = Callable[[int], None]
 
 
@@ -139,14 +140,33 @@ def _unzipped(archive: Path, name: str) -> Iterator[bytes]:
 
 def _from_hub(source: HubSource, partial: Path) -> Path:
     """Download from the hub; its client resumes a cut transfer by itself."""
-    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
-    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    hub_revision(source.repository, source.revision)  # one quick question: the download itself would ask six times
     try:
         found = hf_hub_download(source.repository, source.path, revision=source.revision, local_dir=partial / "hub")
-    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise UnreachableError(f"{source.name} did not answer ({reason})") from None
+    except hub_errors() as error:
+        raise UnreachableError(f"{source.name} did not answer ({_first_line(error)})") from None
     return Path(found)
+
+
+def hub_revision(repository: str, revision: str | None = None) -> str:
+    """The commit that a hub's repository is at; raises `UnreachableError`."""
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().model_info(repository, revision=revision, timeout=_HUB_PATIENCE).sha)
+    except hub_errors() as error:
+        raise UnreachableError(f"the hub did not answer for {repository} ({_first_line(error)})") from None
+
+
+def hub_errors() -> tuple[type[Exception], ...]:
+    """What the hub's client raises: its own errors, and its transport's."""
+    from httpx2 import HTTPError
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return OSError, ValueError, HTTPError, HfHubHTTPError
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:120]
