@@ -7,14 +7,20 @@ from typing import Any
 
 import openai
 import pytest
-from gateway_house import TEMPLATE, FirstWord, House, make_adapter
+from gateway_house import TEMPLATE, FirstWord, House, TalkingEngine, make_adapter
 
 from freehold.engines.engine import Labels
+from freehold.errors import ModelFileError
 from freehold.gateway.roster import needs_of
 from freehold.render import Prompt, Renderer
 from freehold.store.deployments import AdapterTarget, BaseTarget, ClassifierTarget, Deployment, deploy
 
 ASK: Any = [{"role": "user", "content": "my pay is short"}]
+
+
+@pytest.fixture
+def client_settings() -> dict[str, Any]:
+    return {"api_key": "any", "max_retries": 0, "timeout": 20}
 
 
 @pytest.fixture
@@ -128,6 +134,20 @@ def test_an_adapter_answers_under_its_own_name(house: House) -> None:
     assert house.engines[0].adapters == ("a" * 64,)
     assert house.engines[0].requests[0].adapter == "a" * 64
     assert reply.system_fingerprint == f"fh-{'a' * 12}"
+
+
+def test_an_engine_that_cannot_start_leaves_the_others_serving(
+    house: House, client_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: TalkingEngine) -> None:
+        raise ModelFileError("the weights are truncated; pull again")
+
+    monkeypatch.setattr(TalkingEngine, "start", refuse)
+    with house.open():
+        client = openai.OpenAI(base_url=f"{house.url}/v1", **client_settings)
+        assert client.chat.completions.create(model="plain", messages=ASK).choices[0].message.content == "my"
+        with pytest.raises(openai.BadRequestError, match="truncated"):
+            client.chat.completions.create(model="triage", messages=ASK)
 
 
 def test_children_hold_every_adapter_of_their_base() -> None:

@@ -29,6 +29,7 @@ COMMANDS: dict[str, Command] = {
     "usage": Command("freehold.cli.usage:usage", "What was used and what it cost."),
     "keys": Command("freehold.cli.keys:keys", "Freehold's own keys: create, list, revoke."),
     "deploy": Command("freehold.cli.deploy:deploy", "Public model names: list, remote, set."),
+    "batch": Command("freehold.cli.batch:batch", "Answer a file of requests into a file; resumable."),
     "fake-upstream": Command("freehold.cli.gateway:fake_upstream", "Answer OpenAI's API without a model, with dials."),
     "ask": Command("freehold.cli.gateway:ask", "Ask a deployed model once, from the terminal."),
     "spec": Command("freehold.cli.task:spec", "Check a task file, or print its JSON Schema."),

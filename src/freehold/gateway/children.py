@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from freehold.engines.engine import Answer, Completion, Engine, Piece
+from freehold.errors import FreeholdError
 
 log = logging.getLogger(__name__)
 
@@ -116,24 +117,32 @@ class Children:
         self._running: dict[str, RunningChild] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
-    async def want(self, needs: dict[str, tuple[str, ...]]) -> dict[str, RunningChild]:
-        """Children for these bases and adapters: those that fit are kept, others are started. Raises `EngineError`.
+    async def want(self, needs: dict[str, tuple[str, ...]]) -> tuple[dict[str, RunningChild], dict[str, FreeholdError]]:
+        """Children for these bases and adapters, and why others cannot start; those that fit already are kept.
 
         Nothing is stopped yet: the caller first switches to what is returned, then calls `keep_only`.
         """
         found: dict[str, RunningChild] = {}
+        failed: dict[str, FreeholdError] = {}
         for base, adapters in needs.items():
-            child = self._running.get(base)
-            if child is None or child.adapters != adapters:
-                engine = await asyncio.to_thread(self._engine_for, base, adapters)
-                if child is not None and child.engine is engine:
-                    child.adapters = adapters
-                    found[base] = child
-                    continue
-                child = RunningChild(base, adapters, engine, self._threads)
-                await child.start()
-            found[base] = child
-        return found
+            try:
+                found[base] = await self._child(base, adapters)
+            except FreeholdError as error:
+                failed[base] = error
+        return found, failed
+
+    async def _child(self, base: str, adapters: tuple[str, ...]) -> RunningChild:
+        """The running child where it fits, or where its engine takes the adapters while it runs; else a new one."""
+        child = self._running.get(base)
+        if child is not None and child.adapters == adapters:
+            return child
+        engine = await asyncio.to_thread(self._engine_for, base, adapters)
+        if child is not None and child.engine is engine:
+            child.adapters = adapters
+            return child
+        child = RunningChild(base, adapters, engine, self._threads)
+        await child.start()
+        return child
 
     def keep_only(self, wanted: dict[str, RunningChild]) -> None:
         """Let every other child finish its answers and stop."""

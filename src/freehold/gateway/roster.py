@@ -101,7 +101,11 @@ class Roster:
             except FreeholdError as error:
                 refused[target] = error
                 log.error("%s is deployed but cannot be served: %s", target_name(target), error)
-        children = await self._children.want(needs_of(owned - refused.keys()))
+        children, failed = await self._children.want(needs_of(owned - refused.keys()))
+        for target in owned - refused.keys():
+            if isinstance(target, AdapterTarget | BaseTarget) and target.base in failed:
+                refused[target] = failed[target.base]
+                log.error("%s is deployed but cannot be served: %s", target_name(target), failed[target.base])
         served = {}
         for name, deployment in deployments.items():
             wanted = [target for target in deployment.targets if target in owned]

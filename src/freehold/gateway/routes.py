@@ -47,6 +47,7 @@ class Routes:
     upstream: str | None = None
     upstream_key: str | None = None
     _breakers: dict[str, Breaker] = field(default_factory=dict)
+    _remotes: dict[tuple[str, str | None, str | None], Upstream] = field(default_factory=dict)
 
     def plan(self, call: Call) -> Plan:
         """Where this request may go; raises where that is nowhere."""
@@ -80,7 +81,7 @@ class Routes:
         name = f"{served.deployment.name}: {target_name(target)}"
         if isinstance(target, RemoteTarget):
             key = resolved_key(target.api_key)
-            source: Source = Upstream(target.base_url, self.http, target.model, key)
+            source: Source = self._remote(target.base_url, target.model, key)
             return Route(source, self._breaker(source.name), target.model, DEPLOYED_TRIES)
         return Route(OwnedSource(name, served.respondent(target)), self._breaker(name), None)
 
@@ -88,7 +89,14 @@ class Routes:
         if self.upstream is None:
             raise self.roster.unknown(call.model)
         key = resolved_key(self.upstream_key) if call.caller.secret is None else None
-        return Route(Upstream(self.upstream, self.http, key=key), self._breaker(self.upstream), call.model)
+        return Route(self._remote(self.upstream, None, key), self._breaker(self.upstream), call.model)
+
+    def _remote(self, base_url: str, model: str | None, key: str | None) -> Upstream:
+        """One address, model and key is one object: a request makes none of its own."""
+        known = (base_url, model, key)
+        if known not in self._remotes:
+            self._remotes[known] = Upstream(base_url, self.http, model, key)
+        return self._remotes[known]
 
     def _breaker(self, name: str) -> Breaker:
         return self._breakers.setdefault(name, Breaker())

@@ -123,6 +123,7 @@ async def serving(workspace: Workspace, settings: Settings, backends: Backends) 
 
 
 async def _desk(workspace: Workspace, settings: Settings, store: Store, roster: Roster, stack: AsyncExitStack) -> Desk:
+    prices = read_prices(workspace.root)
     journal = Journal(workspace.root / JOURNAL)
     keeper = Keeper(workspace.root / JOURNAL, store, lambda: journal.open_segment)
     stack.callback(keeper.close)
@@ -137,7 +138,7 @@ async def _desk(workspace: Workspace, settings: Settings, store: Store, roster: 
         routes=Routes(roster, http, settings.upstream, settings.upstream_key),
         keyring=keyring,
         recorder=Recorder(journal, settings.on_full, Redaction if settings.redact else NoRedaction),
-        prices=read_prices(workspace.root),
+        prices=prices,
         machine=machine,
         max_body=settings.max_body,
         store_failing=lambda: keeper.failing,
