@@ -5,19 +5,32 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from freehold.errors import TaskFileError, did_you_mean
 from freehold.records import AnswerType, Provenance
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+_SIZE = r"^\d+(\.\d+)?[MBT]$"
+_CURRENCY = r"^[A-Z]{3}$"
+Name = Annotated[str, Field(pattern=_NAME)]
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -30,15 +43,19 @@ class Section(BaseModel):
 class LabelAnswer(Section):
     """The answer is one of a list of labels."""
 
-    type: Literal["label"] = "label"
+    type: Literal["label"] = Field("label", description="One of a list of labels.")
     labels: tuple[str, ...] | None = Field(None, description="The permitted labels; left out: taken from the data.")
 
     @field_validator("labels")
     @classmethod
     def _distinct(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if labels is not None and len(set(labels)) != len(labels):
-            raise ValueError("names a label twice; each label may stand once")
-        if labels is not None and len(labels) < 2:
+        if labels is None:
+            return None
+        if twice := sorted(label for label, count in Counter(labels).items() if count > 1):
+            raise ValueError(f"names {twice[0]!r} twice; each label may stand once")
+        if not all(label.strip() for label in labels):
+            raise ValueError("holds an empty label; give it a name or leave it out")
+        if len(labels) < 2:
             raise ValueError("names fewer than two labels; there is nothing to decide between")
         return labels
 
@@ -46,14 +63,25 @@ class LabelAnswer(Section):
 class JsonAnswer(Section):
     """The answer is a JSON document."""
 
-    type: Literal["json"]
+    type: Literal["json"] = Field(description="A JSON document that satisfies a schema.")
     json_schema: dict[str, Any] = Field(alias="schema", description="The JSON Schema that an answer must satisfy.")
+
+    @field_validator("json_schema")
+    @classmethod
+    def _is_a_schema(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        from jsonschema import Draft202012Validator, SchemaError
+
+        try:
+            Draft202012Validator.check_schema(schema)
+        except SchemaError as error:
+            raise ValueError(f"is not a JSON Schema: {error.message}") from None
+        return schema
 
 
 class TextAnswer(Section):
     """The answer is free text."""
 
-    type: Literal["text"]
+    type: Literal["text"] = Field(description="Free text.")
     max_tokens: int = Field(256, gt=0, le=8192, description="The longest answer, in tokens.")
 
 
@@ -87,7 +115,7 @@ class Price(Section):
     input: Decimal = Field(ge=0, description="For input tokens.")
     output: Decimal = Field(ge=0, description="For output tokens.")
     per: Literal["1K", "1M"] = Field("1M", description="The number of tokens that a price is for.")
-    currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code.")
+    currency: str = Field("USD", pattern=_CURRENCY, description="ISO 4217 code.")
 
 
 def _reference_to_the_environment(key: str | None) -> str | None:
@@ -136,14 +164,14 @@ class Use(Section):
 class CandidateFilter(Section):
     """Bases chosen from the catalogue by their facts."""
 
-    max_params: str | None = Field(None, pattern=r"^\d+(\.\d+)?[MBT]$", description="Such as 500M or 1B.")
+    max_params: str | None = Field(None, pattern=_SIZE, description="Such as 500M or 1B.")
     min_openness: float | None = Field(None, ge=0, le=1, description="Share of the openness index's dimensions.")
 
 
 class LoraSettings(Section):
     """Low-rank adapters (Hu et al. 2021). What is left out is chosen from the data's size, with its reason."""
 
-    method: Literal["lora"] = "lora"
+    method: Literal["lora"] = Field("lora", description="Train a low-rank adapter on each base.")
     rank: int | None = Field(None, ge=1, le=512, description="The adapters' inner dimension.")
     learning_rate: float | None = Field(None, gt=0, lt=1, description="Peak learning rate.")
     epochs: int | None = Field(None, ge=1, le=100, description="Passes over the training data at most.")
@@ -153,9 +181,17 @@ class LoraSettings(Section):
 class NoTuning(Section):
     """Measure bases as they are."""
 
-    method: Literal["none"]
+    method: Literal["none"] = Field(description="Tune nothing; measure the bases as they are.")
 
 
+def _list_or_filter(given: object) -> str:
+    return "filter" if isinstance(given, dict | CandidateFilter) else "list"
+
+
+Candidates = Annotated[
+    Annotated[tuple[str, ...], Tag("list")] | Annotated[CandidateFilter, Tag("filter")],
+    Discriminator(_list_or_filter),
+]
 Tune = Annotated[LoraSettings | NoTuning, Field(discriminator="method")]
 
 
@@ -187,16 +223,18 @@ class Task(Section):
     """One job that the company gives a model."""
 
     task: Name = Field(description="The task's name: also the public model name that it is served under.")
-    description: str = Field(description="What the model is asked to do, in one or two sentences; part of the prompt.")
+    description: str = Field(
+        min_length=1, description="What the model is asked to do, in one or two sentences; part of the prompt."
+    )
     answer: Answer = Field(default_factory=lambda: LabelAnswer(), description="What an accepted answer is.")
-    data: DataSpec
-    incumbent: Incumbent | None = None
-    use: Use = Field(default_factory=lambda: Use())
-    candidates: tuple[str, ...] | CandidateFilter = Field(
+    data: DataSpec = Field(description="Where the examples come from.")
+    incumbent: Incumbent | None = Field(None, description="Who answers the task today; left out: nobody.")
+    use: Use = Field(default_factory=lambda: Use(), description="How the model will be used; the rights gate reads it.")
+    candidates: Candidates = Field(
         ("smollm2-135m-instruct",), description="Bases by name, or a filter over the catalogue."
     )
-    tune: Tune = Field(default_factory=lambda: LoraSettings())
-    decide: Decide = Field(default_factory=lambda: Decide())
+    tune: Tune = Field(default_factory=lambda: LoraSettings(), description="How candidates are made from bases.")
+    decide: Decide = Field(default_factory=lambda: Decide(), description="What was fixed before results are seen.")
     judge: Judge | None = None
     scorers: tuple[str, ...] = Field(
         (),
@@ -213,11 +251,24 @@ class Task(Section):
         by_type = {"label": "accuracy", "json": "exact_match", "text": "rouge_l"}
         return self.decide.metric or by_type[self.answer.type]
 
+    @field_validator("candidates")
+    @classmethod
+    def _named_once(cls, candidates: tuple[str, ...] | CandidateFilter) -> tuple[str, ...] | CandidateFilter:
+        if isinstance(candidates, tuple):
+            if not candidates:
+                raise ValueError("names no model; name one, or leave it out")
+            if len(set(candidates)) != len(candidates):
+                raise ValueError("names a model twice; each may stand once")
+        return candidates
+
     @model_validator(mode="after")
     def _metric_fits_answer(self) -> "Task":
         fits = {"label": {"accuracy"}, "json": {"exact_match"}, "text": {"rouge_l", "exact_match"}}
         if self.metric not in fits[self.answer.type]:
-            raise ValueError(f"decide.metric: {self.metric} does not fit answer.type {self.answer.type}")
+            right = " or ".join(sorted(fits[self.answer.type]))
+            raise ValueError(
+                f"decide.metric is {self.metric}, which does not fit answer.type {self.answer.type}; write {right}"
+            )
         return self
 
 
@@ -250,9 +301,9 @@ def load(path: Path) -> TaskFile:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise TaskFileError(f"{where}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}") from None
+        raise TaskFileError(_not_yaml(path, error)) from None
+    except RecursionError:
+        raise TaskFileError(f"{path}: is nested too deeply for a task file") from None
     if not isinstance(content, dict):
         raise TaskFileError(f"{path}: a task file is a list of `field: value` lines; `freehold init` writes one")
     lines = dict(field_lines(node, path))
@@ -260,6 +311,13 @@ def load(path: Path) -> TaskFile:
         return TaskFile(Task.model_validate(content), path, lines)
     except ValidationError as error:
         raise TaskFileError("\n".join(_sentence(path, lines, item) for item in error.errors())) from None
+
+
+def _not_yaml(path: Path, error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"{path}:{mark.line + 1}" if mark else str(path)
+    said = [getattr(error, name, None) for name in ("context", "problem")]
+    return f"{where}: not YAML: {', '.join(filter(None, said)) or 'it holds a character that no text file may hold'}"
 
 
 def resolved(file: TaskFile) -> list[Resolved]:
@@ -311,33 +369,84 @@ def field_lines(node: yaml.Node | None, path: Path, prefix: str = "") -> Iterato
             yield from field_lines(value, path, f"{prefix}{index}.")
 
 
-_TAGS = {"label", "json", "text", "lora", "none", "CandidateFilter", "tuple[str, ...]", "constrained-str"}
+_TAGGED = {"answer": "type", "tune": "method", "candidates": ""}  # pydantic puts the chosen form after these names
 
 
 def _sentence(path: Path, lines: dict[str, int], item: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
     parts = [str(part) for part in item["loc"]]
-    field = ".".join(part for at, part in enumerate(parts) if not (part in _TAGS and at in (1,)))
+    if parts and parts[0] in _TAGGED:
+        del parts[1:2]
+    what = _fault(".".join(parts), item)
+    field = what.split(maxsplit=1)[0]
     line = lines.get(field) or lines.get(field.rpartition(".")[0])
-    where = f"{path}:{line}" if line else str(path)
-    if item["type"] == "extra_forbidden":
+    return f"{path}:{line}: {what}" if line else f"{path}: {what}"
+
+
+def _fault(field: str, item: Any) -> str:  # noqa: ANN401
+    """What is wrong, and what would be right; begins with the field's name."""
+    kind = item["type"]
+    if kind in ("extra_forbidden", "invalid_key"):
         parent, _, wrong = field.rpartition(".")
+        if wrong in _fields_of(parent):
+            return f"{field} does not go with this {parent}.{_TAGGED[parent]}; leave it out"
         near = did_you_mean(wrong, _fields_of(parent))
-        near = near.replace("mean ", f"mean {parent}.") if parent else near
-        return f"{where}: {field} is not a field{near}"
-    if item["type"] == "missing":
-        return f"{where}: {field} is missing; `freehold spec --schema` says what it holds"
-    return f"{where}: {field + ' ' if field else ''}{_reason(item)}"
+        return f"{field} is not a field{near.replace('mean ', f'mean {parent}.') if parent else near}"
+    if kind == "missing":
+        return f"{field} is missing; `freehold spec --schema` says what it holds"
+    if kind.startswith("union_tag_"):
+        name, permitted = f"{field}.{_TAGGED[field]}", " or ".join(_permitted(field))
+        found = f"is {item['ctx']['tag']!r}" if kind == "union_tag_invalid" else "is missing"
+        return f"{name} {found}; it may be {permitted}"
+    if kind == "value_error":
+        return f"{field} {item['msg'].removeprefix('Value error, ')}".strip()
+    return f"{field} is {_shown(item['input'])}, but {_right(item)}"
 
 
-def _reason(item: Any) -> str:  # noqa: ANN401
-    message: str = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "value_error":
-        return message
-    given = item.get("input")
-    hint = "; put it in quotes" if item["type"] == "string_type" and isinstance(given, bool | int | float) else ""
-    return f"is {given!r}, but {message[0].lower()}{message[1:].replace('Input', 'it')}{hint}".replace(
-        "but input", "but it"
-    )
+_RIGHT = {
+    "string_type": "it should be text; put it in quotes",
+    "string_too_short": "it should say something",
+    "tuple_type": "it should be a list, such as [one, another]",
+    "model_type": "it should hold fields of its own; `freehold spec --schema` lists them",
+    "model_attributes_type": "it should hold fields of its own; `freehold spec --schema` lists them",
+    "dict_type": "it should hold fields of its own",
+    "bool_type": "it should be true or false",
+    "bool_parsing": "it should be true or false",
+    "int_type": "it should be a whole number",
+    "int_parsing": "it should be a whole number",
+    "int_from_float": "it should be a whole number",
+    "float_type": "it should be a number",
+    "float_parsing": "it should be a number",
+    "decimal_type": "it should be a number",
+    "decimal_parsing": "it should be a number",
+}
+_PATTERNS = {
+    _NAME: "it may hold only a–z, 0–9, '.', '_' and '-', begin with a letter or digit, and be 64 characters at most",
+    _SIZE: "it should be a size such as 500M or 1B",
+    _CURRENCY: "it should be a currency's three capitals, such as USD",
+}
+
+
+def _right(item: Any) -> str:  # noqa: ANN401
+    if item["type"] == "string_pattern_mismatch":
+        return _PATTERNS[item["ctx"]["pattern"]]
+    if item["type"] == "string_type" and isinstance(item["input"], list | dict):
+        return "it should be text"
+    message: str = item["msg"]
+    return _RIGHT.get(item["type"]) or message.replace("Input", "it")
+
+
+def _shown(given: object) -> str:
+    """A value as a task file spells it, cut short where it is long."""
+    if given is None:
+        return "empty"
+    text = str(given).lower() if isinstance(given, bool) else repr(given) if isinstance(given, str) else str(given)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _permitted(field: str) -> list[str]:
+    models = {"answer": (LabelAnswer, JsonAnswer, TextAnswer), "tune": (LoraSettings, NoTuning)}[field]
+    tags = [model.model_fields[_TAGGED[field]].annotation for model in models]
+    return [str(get_args(tag)[0]) for tag in tags]
 
 
 def _fields_of(parent: str) -> list[str]:
