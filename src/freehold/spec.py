@@ -235,7 +235,7 @@ class Task(Section):
     )
     tune: Tune = Field(default_factory=lambda: LoraSettings(), description="How candidates are made from bases.")
     decide: Decide = Field(default_factory=lambda: Decide(), description="What was fixed before results are seen.")
-    judge: Judge | None = None
+    judge: Judge | None = Field(None, description="A model that grades free text; left out: none.")
     scorers: tuple[str, ...] = Field(
         (),
         description="Further scores to show: chrf, bleu, rouge_l, tests_pass, answered, regex:…, python:FILE.py:NAME.",
