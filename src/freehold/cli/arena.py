@@ -1,16 +1,25 @@
 """`freehold arena`: ratings from votes."""
 
+import csv
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from freehold.cli.evals import examples_of
+from freehold.cli.evaluation import TaskOption, newest_report
 from freehold.cli.output import as_json, say, table
+from freehold.errors import NotFoundError
+from freehold.evaluation import report as reports
 from freehold.evaluation.arena import checks
 from freehold.evaluation.arena import rank as ranking
 from freehold.evaluation.arena import style as styles
 from freehold.evaluation.arena import votes as ballots
+from freehold.evaluation.arena.ballot import Ballot
+from freehold.store.bouts import Bouts
+from freehold.store.database import connect
+from freehold.store.workspace import Workspace
 
 arena = typer.Typer(add_completion=False, rich_markup_mode=None, help="Which model people prefer, from blind votes.")
 
@@ -54,6 +63,59 @@ def rank(  # noqa: PLR0913 (one parameter an option)
     else:
         digits = 4 if natural else 0
         table(["rank", "model", "rating", "95 % interval", "games"], [_line(each, digits) for each in ratings])
+
+
+@arena.command()
+def vote(
+    voter: Annotated[str, typer.Option(help="Who votes: a name or a pseudonym, the same every time.")],
+    count: Annotated[int, typer.Option(min=1, help="How many comparisons.")] = 10,
+    task: TaskOption = None,
+) -> None:
+    """Vote blind on two candidates' kept answers: l, r, t for a tie, s to skip, q to stop."""
+    ballot = _ballot(task)
+    for at in range(count):
+        shown = ballot.deal()
+        say(f"\n  {at + 1} of {count}   {shown.question}\n\n  left    {shown.left}\n  right   {shown.right}\n")
+        choice = _asked()
+        if choice == "q":
+            return
+        if choice != "s":
+            ballot.cast(shown.id, _CHOICES[choice], voter)
+
+
+@arena.command(name="votes")
+def kept_votes(task: TaskOption = None, json: JsonOption = False) -> None:
+    """Print the votes that were cast, as the CSV that `rank`, `style` and `check` read."""
+    lines = _ballot(task).lines()
+    if json:
+        as_json(lines)
+        return
+    if not lines:
+        raise NotFoundError("nobody has voted yet; `freehold arena vote --voter NAME` takes votes")
+    writer = csv.DictWriter(sys.stdout, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+
+
+_CHOICES = {"l": "left", "r": "right", "t": "tie"}
+
+
+def _asked() -> str:
+    """One of l, r, t, s, q; the end of the input is q."""
+    while True:
+        sys.stdout.write("  better? l · r · t (tie) · s (skip) · q (stop)  ")
+        sys.stdout.flush()
+        line = sys.stdin.readline()
+        choice = line.strip().lower()[:1] if line else "q"
+        if choice in {*_CHOICES, "s", "q"}:
+            return choice
+
+
+def _ballot(task: str | None) -> Ballot:
+    workspace = Workspace.here()
+    report = newest_report(workspace, task)
+    rows = reports.read_rows(workspace, report)
+    return Ballot(report, rows, examples_of(workspace, report), Bouts(connect(workspace.database_url)))
 
 
 def _line(each: ranking.Rating, digits: int) -> list[object]:

@@ -130,3 +130,19 @@ keys = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
 )
+
+# Blind comparisons: what was shown, and what a person chose. No text: answers lie with the report's rows.
+bouts = Table(
+    "bouts",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("task", String(64), nullable=False),
+    Column("example", String(64), nullable=False),
+    Column("left_model", String(256), nullable=False),
+    Column("right_model", String(256), nullable=False),
+    Column("dealt_at", BigInteger, nullable=False),
+    Column("winner", String(8)),
+    Column("voter", String(64)),
+    Column("cast_at", BigInteger),
+    Index("bouts_by_task", "task", "cast_at"),
+)
