@@ -1,7 +1,9 @@
 """What is not owned goes to the upstream as it came, comes back as it is, and is recorded."""
 
 import logging
+import os
 import socket
+import threading
 import time
 from typing import Any
 
@@ -103,6 +105,49 @@ def test_other_endpoints(passing: House) -> None:
         "responses",
     ]
     assert all(attempt.output_tokens == 12 for attempt in passing.attempts()[1:])
+
+
+def test_an_answer_is_never_pressed_on_its_way(passing: House, upstream: RunningUpstream) -> None:
+    upstream.turn(gzip=True)
+    headers = {"Accept-Encoding": "gzip, br"}
+    client_of(passing).chat.completions.create(model="gpt-4o-mini", messages=ASK, extra_headers=headers)
+    assert upstream.app.headers[b"accept-encoding"] == b"identity"
+    assert msgspec.json.decode(passing.kept()[0].answer or "")["choices"]
+
+
+def test_other_stream_options_stay(passing: House, upstream: RunningUpstream) -> None:
+    options: Any = {"include_obfuscation": False}
+    list(
+        client_of(passing).chat.completions.create(
+            model="gpt-4o-mini", messages=ASK, stream=True, stream_options=options
+        )
+    )
+    assert upstream.app.last["stream_options"] == {"include_obfuscation": False, "include_usage": True}
+
+
+def test_a_client_that_leaves_while_its_answer_is_kept_is_billed_once(
+    passing: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked, released = os.fdatasync, threading.Event(), threading.Event()
+
+    def held(file: int) -> None:
+        asked.set()
+        released.wait(10)
+        real(file)
+
+    monkeypatch.setattr(os, "fdatasync", held)
+    body = msgspec.json.encode({"model": "gpt-4o-mini", "messages": ASK})
+    with socket.create_connection(("127.0.0.1", passing.settings.port)) as raw:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+        raw.sendall(head.encode() + body)
+        assert asked.wait(10)
+    time.sleep(0.3)
+    released.set()
+    end = time.monotonic() + 5
+    while not passing.kept() and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    assert [row.outcome for row in passing.attempts()] == ["ok"]
 
 
 def test_models_of_both_houses_are_listed(passing: House) -> None:

@@ -121,6 +121,10 @@ def test_a_breaker_opens_rests_and_probes_with_one_request() -> None:
     assert breaker.is_open
     now += REST_S
     breaker.begin()
+    breaker.left()
+    assert not breaker.is_open, "a caller that went away proves nothing: the next one probes"
+    breaker.begin()
+    assert breaker.is_open
     breaker.succeeded()
     assert not breaker.is_open
 

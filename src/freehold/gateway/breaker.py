@@ -38,6 +38,10 @@ class Breaker:
     def succeeded(self) -> None:
         self._failures, self._opened, self._probing = 0, None, False
 
+    def left(self) -> None:
+        """The caller went before anything could be known."""
+        self._probing = False
+
     def failed(self) -> None:
         self._failures += 1
         self._probing = False

@@ -77,6 +77,7 @@ class Visit:
     first_byte: float | None = None
     events: list[bytes] = field(default_factory=list)
     size: int = 0
+    kept: bool = False
 
     @property
     def answered_by(self) -> str:
@@ -109,8 +110,9 @@ class Door:
             async with Hangup(receive):
                 await (self._stream(visit, send) if call.stream else self._plain(visit, send))
         except ClientDisconnect:
-            self._attempted(visit, Failure.HUNG_UP, self._guessed(visit))
-            await self._keep(visit, 499, False, b"".join(visit.events) or None)
+            if not visit.kept:  # what is kept was answered, whether or not anybody stayed to read it
+                self._attempted(visit, Failure.HUNG_UP, self._guessed(visit))
+                await self._keep(visit, 499, False, self._merged(visit))
         finally:
             self._settle(visit)
         if plan.shadow is not None:
@@ -207,6 +209,8 @@ class Door:
         visit.away_s += seconds
         if failure in (Failure.SERVER, Failure.TIMEOUT):
             route.breaker.failed()
+        elif failure is Failure.HUNG_UP:
+            route.breaker.left()
         else:
             route.breaker.succeeded()
         at = time.time_ns() // 1000
@@ -229,6 +233,7 @@ class Door:
     async def _keep(self, visit: Visit, status: int, finished: bool, answer: bytes | None) -> None:
         told = Told(status, finished, answer, visit.answered_by, visit.started, visit.first_byte)
         key = visit.allowed.key.id if visit.allowed else None
+        visit.kept = True
         await self._desk.recorder.keep(visit.call, key, told, visit.tried)
         name = visit.call.model if visit.call.model in self._desk.routes.roster.served else "upstream"
         self._desk.metrics.request(self._endpoint.name, name, status, time.perf_counter() - visit.started)

@@ -5,6 +5,7 @@ What it answers depends on the request alone, unless a dial says otherwise.
 """
 
 import asyncio
+import gzip
 import random
 import zlib
 from collections.abc import AsyncIterator
@@ -24,7 +25,8 @@ WORDS = ("the", "owned", "model", "answers", "in", "a", "few", "plain", "words",
 class Dials(Record, frozen=True, kw_only=True):
     """`errors` and `cuts` are shares (0..1) of requests; a cut breaks a stream off after `cut_after` events.
 
-    `split` sends a stream in pieces of that many bytes. `html` answers a page. `endless` never ends a stream.
+    `split` sends a stream in pieces of that many bytes. `html` answers a page. `endless` never ends a stream. `gzip`
+    compresses whole answers, asked for or not.
     """
 
     latency_ms: float = 0.0
@@ -36,19 +38,21 @@ class Dials(Record, frozen=True, kw_only=True):
     split: int | None = None
     html: bool = False
     endless: bool = False
+    gzip: bool = False
     tokens: int = 12
     seed: int = 0
 
 
 class FakeUpstream:
-    """The ASGI application. `seen` counts the requests, `cancelled` those whose caller went away; `last` and
-    `secret` are what the last one brought."""
+    """The ASGI application. `seen` counts the requests, `cancelled` those whose caller went away; `last`,
+    `headers` and `secret` are what the last one brought."""
 
     def __init__(self, dials: Dials) -> None:
         self.dials = dials
         self.seen = 0
         self.cancelled = 0
         self.last: dict[str, Any] = {}
+        self.headers: dict[bytes, bytes] = {}
         self.secret = ""
         self._random = random.Random(dials.seed)
 
@@ -62,7 +66,7 @@ class FakeUpstream:
             if not message.get("more_body"):
                 break
         self.seen += 1
-        headers = dict(scope["headers"])
+        self.headers = headers = dict(scope["headers"])
         self.secret = headers.get(b"authorization", headers.get(b"x-api-key", b"")).decode()
         try:
             async with Hangup(receive):
@@ -101,7 +105,8 @@ class FakeUpstream:
         if dialect is None:
             return await _send(send, 404, _error(f"{path} is not served", "unknown_url"))
         if not request.get("stream"):
-            return await _send(send, 200, msgspec.json.encode(dialect.whole(request, self.dials.tokens)))
+            whole = msgspec.json.encode(dialect.whole(request, self.dials.tokens))
+            return await (_send_pressed if self.dials.gzip else _send)(send, 200, whole)
         await self._stream(dialect.events(request, self.dials.tokens), send)
 
     async def _stream(self, events: list[bytes], send: Send) -> None:
@@ -278,6 +283,12 @@ def _usage(request: dict[str, Any], tokens: int) -> dict[str, Any]:
 def _error(message: str, code: str) -> bytes:
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
     return msgspec.json.encode({"error": error})
+
+
+async def _send_pressed(send: Send, status: int, content: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-encoding", b"gzip")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": gzip.compress(content)})
 
 
 async def _send(

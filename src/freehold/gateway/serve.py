@@ -131,8 +131,7 @@ async def _desk(workspace: Workspace, settings: Settings, store: Store, roster: 
     keeper = Keeper(workspace.root / JOURNAL, store, lambda: journal.open_segment)
     stack.callback(keeper.close)
     stack.callback(journal.close)
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
-    http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector, auto_decompress=False))
+    http = await stack.enter_async_context(_client())
     keyring = Keyring(store, required=settings.require_keys or not is_loopback(settings.host))
     await keyring.refresh()
     await roster.refresh()
@@ -146,6 +145,12 @@ async def _desk(workspace: Workspace, settings: Settings, store: Store, roster: 
         max_body=settings.max_body,
         store_failing=lambda: keeper.failing,
     )
+
+
+def _client() -> aiohttp.ClientSession:
+    """For upstreams. They are asked for plain bytes: an answer is read on its way, and to press it costs time."""
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+    return aiohttp.ClientSession(connector=connector, headers={"accept-encoding": "identity"})
 
 
 async def _follow(keyring: Keyring) -> None:

@@ -28,7 +28,7 @@ _NOT_PASSED_BACK = frozenset(
 )
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_USAGE = msgspec.json.encode({"include_usage": True})
+_OPTIONS = msgspec.json.Decoder(dict[str, Any] | None)
 
 
 class Upstream:
@@ -93,7 +93,8 @@ class Upstream:
         if self._model is not None:
             fields["model"] = msgspec.Raw(msgspec.json.encode(self._model))
         if wants_usage:
-            fields["stream_options"] = msgspec.Raw(_USAGE)
+            options = _OPTIONS.decode(fields.get("stream_options") or b"null") or {}
+            fields["stream_options"] = msgspec.Raw(msgspec.json.encode({**options, "include_usage": True}))
         return msgspec.json.encode(fields)
 
     def _refusal(self, whole: Whole, retry_after: str | None) -> SourceError:
