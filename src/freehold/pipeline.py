@@ -139,7 +139,7 @@ class Flow:
         bases = []
         for name in self._names():
             began = time.monotonic()
-            fit.require(name)
+            fit.require(name, workspace=self._workspace)
             base = pull.pull(name, self._workspace, self._progress)
             self._serving_weights(base)
             source = f"{base.weights.size / 1e6:,.0f} MB   {base.weights.source}, digest verified"
@@ -358,7 +358,7 @@ class Flow:
         wanted = selection.Filter(max_params=size, min_openness=names.min_openness, available=fit.available_bytes())
         found = [
             each.name
-            for each in selection.select(model.built_in().values(), wanted)
+            for each in selection.select(model.known(self._workspace).values(), wanted)
             if each.kind == "chat" and each.files
         ]
         if not found:

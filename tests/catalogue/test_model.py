@@ -121,3 +121,8 @@ def test_the_commands(freehold: Callable[..., int], capsys: pytest.CaptureFixtur
     assert "shown as unknown: country" in capsys.readouterr().out
     assert freehold("rights", "mine", "--commercial") == 0
     assert freehold("models", "add", "mine2", *stated) == 2
+
+
+@pytest.mark.parametrize("name", ["Llama 2 7B", "llama-2-7b", "meta-llama/Llama-2-7b-hf", " LLAMA 2 7B "])
+def test_a_model_is_found_by_name_title_or_hub_id(name: str) -> None:
+    assert model.find(name).name == "llama-2-7b"

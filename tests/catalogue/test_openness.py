@@ -163,5 +163,7 @@ def test_the_command(freehold: Callable[..., int], capsys: pytest.CaptureFixture
     answer = "llmdata=open,https://huggingface.co/datasets/HuggingFaceTB/smollm-corpus"
     assert freehold("openness", "assess", "smollm2-135m", "--by", "Ada", "--answer", answer, "--json") == 0
     assert json.loads(capsys.readouterr().out)["judgments"]["llmdata"]["by"] == "Ada"
+    assert freehold("show", "smollm2-135m") == 0
+    assert "✔ llmdata · Ada · https://huggingface.co" in capsys.readouterr().out
     assert freehold("openness", "act", "olmo-7b") == 0
     assert "Article 53(2)" in capsys.readouterr().out

@@ -66,6 +66,11 @@ def test_the_licence_is_that_of_the_revision(name: str, licence_title: str) -> N
     assert verdict(name).licences[0] == licence_title
 
 
+def test_a_hub_id_stands_for_its_model() -> None:
+    assert verdict("meta-llama/Llama-2-7b-hf", monthly_active_users=10**9).verdict is Answer.FORBIDDEN
+    assert verdict("Qwen/Qwen2.5-72B", commercial=True, monthly_active_users=10**9).verdict is Answer.FORBIDDEN
+
+
 def test_a_threshold_in_a_licence_binds_at_its_scope() -> None:
     sentences = [reason.sentence for reason in verdict("llama-2-7b", monthly_active_users=10**9).reasons]
     assert any("at the release date (2023-07-18)" in sentence for sentence in sentences)

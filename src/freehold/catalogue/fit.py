@@ -199,11 +199,11 @@ def serving_bytes(entry: Model, workspace: Workspace | None = None) -> int | Non
     return serving_memory(found, AS_SHIPPED if found.file_bytes else "Q4_0", Setting())
 
 
-def require(name: str, available: int | None = None) -> None:
+def require(name: str, available: int | None = None, workspace: Workspace | None = None) -> None:
     """Raises `ResourceError`, naming what would fit, where a base cannot be served in the memory at hand."""
-    entry = model.find(name)
+    entry = model.find(name, workspace)
     room = available_bytes() if available is None else available
-    needed = serving_bytes(entry)
+    needed = serving_bytes(entry, workspace)
     if needed is None or needed <= room:
         return
     fitting = ", ".join(_fitting(room))

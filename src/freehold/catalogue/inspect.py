@@ -66,6 +66,7 @@ def disagreements(found: Inspection, entry: Model) -> tuple[Disagreement, ...]:
     pairs: list[tuple[str, Any, Any]] = [
         ("parameters", found.parameters, entry.parameters),
         ("context_length", found.context_length, entry.context_length),
+        ("template_digest", found.template_digest, entry.template_digest),
     ]
     wrong = [
         Disagreement(field=field, file=str(value), catalogue=str(fact.value), verified=fact.verified)

@@ -3,7 +3,8 @@
 A fact that nobody checked against a primary source is kept and shown as unverified; a fact without a source is refused.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -102,6 +103,7 @@ class Model(Record, frozen=True, kw_only=True):
     training_tokens: Fact[int] | None = None
     modality: Fact[str] | None = None
     template: Fact[str] | None = None
+    template_digest: Fact[str] | None = None
     end_of_turn: str | None = None
     qianfan_2023: Fact[str] | None = None
     note: str = ""
@@ -135,15 +137,22 @@ def known(workspace: Workspace | None = None) -> dict[str, Model]:
     return {**built_in(), **{model.name: model for model in own}}
 
 
+def key_of(name: str, models: Mapping[str, Model]) -> str:
+    """The catalogue's spelling of a name, a hub id or a title, such as `Llama 2 7B`; unknown names in lower case."""
+    plain = name.strip().lower()
+    if plain in models:
+        return plain
+    spelled = re.sub(r"[^a-z0-9.]+", "-", plain).strip("-")
+    by_hub = {model.hub.lower(): model.name for model in models.values() if model.hub}
+    return by_hub.get(plain) or (spelled if spelled in models else plain)
+
+
 def find(name: str, workspace: Workspace | None = None) -> Model:
     """One model; raises `NotFoundError` with near names, or with the members of an ambiguous family."""
     models = known(workspace)
-    key = name.strip().lower()
+    key = key_of(name, models)
     if key in models:
         return models[key]
-    by_hub = {model.hub.lower(): model for model in models.values() if model.hub}
-    if key in by_hub:
-        return by_hub[key]
     family = [models[each] for each in models if each.startswith(key)]
     if family:
         raise NotFoundError(f"{name} is a family, not a model: say which of {_told_apart(family)}")

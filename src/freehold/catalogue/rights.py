@@ -152,7 +152,8 @@ def _consistent(use: Use) -> None:
 
 def _chain(name: str, models: Mapping[str, Model]) -> Iterator[Subject]:
     """The model's own terms, and those of what it was made from."""
-    plain, _, revision = name.strip().lower().partition("@")
+    stated, _, revision = name.partition("@")
+    plain = model.key_of(stated, models)
     yield _subject(plain, revision, "the model", models)
     seen = {plain}
     entry = models.get(plain)

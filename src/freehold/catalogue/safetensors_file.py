@@ -31,7 +31,6 @@ class SafetensorsFile:
 
     path: Path
     metadata: dict[str, str]
-    shapes: dict[str, tuple[int, ...]]
     formats: dict[str, int]
 
     @property
@@ -53,7 +52,7 @@ def read(path: Path) -> SafetensorsFile:
     formats: dict[str, int] = {}
     for entry in entries.values():
         formats[entry.dtype] = formats.get(entry.dtype, 0) + math.prod(entry.shape)
-    return SafetensorsFile(path, metadata, {name: entry.shape for name, entry in entries.items()}, formats)
+    return SafetensorsFile(path, metadata, formats)
 
 
 def _header(path: Path) -> tuple[dict[str, msgspec.Raw], int]:

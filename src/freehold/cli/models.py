@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from freehold.catalogue import add as adding
-from freehold.catalogue import fit, licence, model, openness, selection
+from freehold.catalogue import assessment, fit, licence, model, openness, selection
 from freehold.catalogue.add import Statement
 from freehold.catalogue.model import Fact, Model
 from freehold.catalogue.selection import Filter
@@ -19,7 +19,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 FACTS = (
     "organisation", "country", "release_month", "parameters", "active_parameters", "architecture", "context_length",
-    "languages", "licence", "base", "training_tokens", "modality", "template", "qianfan_2023",
+    "languages", "licence", "base", "training_tokens", "modality", "template", "template_digest", "qianfan_2023",
 )  # fmt: skip
 _UNVERIFIED = "?"
 
@@ -75,6 +75,11 @@ def show(name: Annotated[str, typer.Argument(help="The model's name.")], json: J
             say(f"  {field:<18} {said:<40} {'' if fact.verified else 'unverified · '}{fact.source}")
     for each in openness.of_model(entry.name):
         say(f"  {'openness':<18} {each.share:.0%} {each.index}, judged as {each.project.project}, {each.project.date}")
+    own = assessment.load(Workspace.here(), entry.name)
+    for dimension, judgment in own.judgments.items():
+        say(
+            f"  {'judged here':<18} {judgment.answer.mark} {dimension} · {judgment.by} · {judgment.evidence or 'no link'}"
+        )
     if grant := licence.granted(entry.name):
         say(f"  {'licence read':<18} {licence.licences()[grant.licence].title} · {grant.source} · {grant.confidence}")
     for file in entry.files:
