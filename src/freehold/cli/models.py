@@ -77,9 +77,8 @@ def show(name: Annotated[str, typer.Argument(help="The model's name.")], json: J
         say(f"  {'openness':<18} {each.share:.0%} {each.index}, judged as {each.project.project}, {each.project.date}")
     own = assessment.load(Workspace.here(), entry.name)
     for dimension, judgment in own.judgments.items():
-        say(
-            f"  {'judged here':<18} {judgment.answer.mark} {dimension} · {judgment.by} · {judgment.evidence or 'no link'}"
-        )
+        link = judgment.evidence or "no link"
+        say(f"  {'judged here':<18} {judgment.answer.mark} {dimension} · {judgment.by} · {link}")
     if grant := licence.granted(entry.name):
         say(f"  {'licence read':<18} {licence.licences()[grant.licence].title} · {grant.source} · {grant.confidence}")
     for file in entry.files:
