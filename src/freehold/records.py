@@ -330,3 +330,17 @@ class Decision(Record, frozen=True, kw_only=True):
     pairs_needed: int | None = None
     times_cheaper: float | None = None
     succeeds: str | None = None
+
+
+class Bounds(Record, frozen=True, kw_only=True):
+    """What a canary may not cross; fixed before it starts.
+
+    `margin` is the loss of quality against what it would replace (share of 1), `error_rate` the share of requests that
+    may fail, `slow_rate` the share that may take longer than `latency_ms`.
+    """
+
+    margin: float = 0.05
+    error_rate: float = 0.02
+    latency_ms: float = 2000.0
+    slow_rate: float = 0.05
+    confidence: float = 0.95

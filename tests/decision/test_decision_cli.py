@@ -162,7 +162,7 @@ def test_rollback_explains_and_changes_nothing(
 ) -> None:
     (tmp_path / "seen.jsonl").write_text('{"id": "a", "latency_ms": 5, "failed": true}\n' * 40)
     assert freehold("decision", "rollback", "seen.jsonl") == 0
-    assert "canary     would go back\n             errors: more than 2 % of 40 requests fail" in capsys.readouterr().out
+    assert "canary     goes back\n             errors: more than 2 % of 40 requests fail" in capsys.readouterr().out
     assert not (tmp_path / ".freehold").exists()
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from freehold.decision.rollback import Bounds, Observation, rule
+from freehold.decision.rollback import Observation, rule
+from freehold.records import Bounds
 
 
 def request(at: int, **facts: Any) -> Observation:  # noqa: ANN401

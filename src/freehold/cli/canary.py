@@ -12,10 +12,10 @@ from freehold.cli.tasks import answered
 from freehold.decision.backtest import reference, same
 from freehold.decision.certificate import spell
 from freehold.decision.power import percent
-from freehold.decision.rollback import Bounds, Observation, rule
+from freehold.decision.rollback import Observation, Ruling, rule
 from freehold.decision.sequence import Watch, observe, verdict
 from freehold.errors import DataError, NotFoundError
-from freehold.records import Interval, Plan, Record, Verdict
+from freehold.records import Bounds, Interval, Plan, Record, Verdict
 from freehold.store.database import connect
 from freehold.store.traffic import shadowed
 from freehold.store.workspace import Workspace
@@ -83,11 +83,15 @@ def rollback(
     """Explain whether a canary would go back, and why; changes nothing."""
     _fractions(margin=margin, error_rate=error_rate, slow_rate=slow_rate)
     bounds = Bounds(margin=margin, error_rate=error_rate, latency_ms=latency_ms, slow_rate=slow_rate)
-    ruling = rule(bounds, list(_lines(path, Observation)))
+    print_ruling(rule(bounds, list(_lines(path, Observation))), json)
+
+
+def print_ruling(ruling: Ruling, json: bool) -> None:
+    """Whether a canary goes back, why, how every watch stands, and what to review."""
     if json:
         as_json({"back": ruling.back, "reasons": ruling.reasons, "watches": ruling.told, "review": ruling.review})
         return
-    say(f"  canary     {'would go back' if ruling.back else 'stays'}")
+    say(f"  canary     {'goes back' if ruling.back else 'stays'}")
     for reason in ruling.reasons:
         say(f"             {reason}")
     for line in ruling.told:

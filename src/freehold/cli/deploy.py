@@ -7,6 +7,8 @@ import typer
 from freehold.cli.amounts import recorded
 from freehold.cli.output import as_json, say, table
 from freehold.errors import UserError
+from freehold.records import Bounds
+from freehold.store.workspace import Workspace
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -80,6 +82,61 @@ def set_deployment(
         deployment = replace(deployment, fallbacks=targets)
     row = deployments.deploy(store, deployment, reason)
     say(f"{name} is changed (row {row}); a running gateway follows within a second")
+
+
+@deploy.command("bounds")
+def set_bounds(
+    name: Annotated[str, typer.Argument(help="The public model name.")],
+    bounds: Annotated[
+        list[str] | None,
+        typer.Argument(help="margin=0.05 error_rate=0.02 latency_ms=2000 slow_rate=0.05", metavar="[BOUND=VALUE…]"),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept with the row.")] = "freehold deploy bounds",
+) -> None:
+    """Fix what sends a canary back, before it starts; without any, show what holds."""
+    from msgspec.structs import asdict, replace
+
+    from freehold.store import deployments
+
+    store = recorded()
+    deployment = deployments.current(store, name)
+    changed = deployment.bounds
+    for bound in bounds or ():
+        changed = replace(changed, **_bound(bound))
+    if changed != deployment.bounds:
+        deployments.deploy(store, replace(deployment, bounds=changed), reason)
+    say("  ".join(f"{field}={value:g}" for field, value in asdict(changed).items()))
+
+
+def _bound(text: str) -> dict[str, float]:
+    name, _, value = text.partition("=")
+    if name not in Bounds.__struct_fields__:
+        raise UserError(f"{text}: {name} is not a bound; there are {', '.join(Bounds.__struct_fields__)}")
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    most = float("inf") if name == "latency_ms" else 1.0
+    if not 0 < number < most:
+        raise UserError(f"{text}: write a number above 0{'' if name == 'latency_ms' else ' and below 1'}")
+    return {name: number}
+
+
+@deploy.command("rollback")
+def roll_back(
+    name: Annotated[str, typer.Argument(help="The public model name whose canary to rule on.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Explain, and change nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Send a canary back if it has crossed its bounds; a running gateway does so by itself."""
+    from freehold.cli.canary import print_ruling
+    from freehold.gateway import rollback
+    from freehold.store.deployments import current
+
+    store = recorded()
+    deployment = current(store, name)
+    ruling = rollback.ruling(store, deployment) if dry_run else rollback.go_back(Workspace.here(), store, name)
+    print_ruling(ruling, json)
 
 
 def _share(text: str, option: str) -> float:

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 
 from freehold.data.redact import Redaction
 from freehold.errors import RefusedError, ResourceError
+from freehold.gateway import rollback
 from freehold.gateway.app import build
 from freehold.gateway.arena import ArenaPages
 from freehold.gateway.backends import Backends
@@ -118,7 +119,9 @@ async def serving(workspace: Workspace, settings: Settings, backends: Backends) 
         await asyncio.to_thread(recover, workspace.root / JOURNAL, store)
         roster = Roster(workspace, store, children, backends.load_classifier)
         desk = await _desk(workspace, settings, store, roster, stack)
-        await stack.enter_async_context(_background(roster.follow(), _follow(desk.keyring)))
+        await stack.enter_async_context(
+            _background(roster.follow(), _follow(desk.keyring), rollback.watch(workspace, store))
+        )
         await stack.enter_async_context(
             listening(build(desk, store, ArenaPages(desk, workspace, store).routes()), settings)
         )

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Engine, func, insert, select
 
 from freehold.errors import NotFoundError, did_you_mean
-from freehold.records import AnswerType, Record, canonical, from_json
+from freehold.records import AnswerType, Bounds, Record, canonical, from_json
 from freehold.render import Prompt
 from freehold.store.schema import deployments
 
@@ -59,7 +59,8 @@ class Deployment(Record, frozen=True, kw_only=True):
     """What a public model name stands for.
 
     `shares` are canaries: what they leave goes to `target`, and a session stays where it is. `fallbacks` are tried in
-    order where a target fails. `shadow` is asked in the background, and its answer only kept.
+    order where a target fails. `shadow` is asked in the background, and its answer only kept. `bounds` are those that
+    send a canary back.
 
     `answer_type`, `labels` and `json_schema` say what is decoded under: only a label, only JSON that fits, or free text
     where `answer_type` is None. `max_tokens` bounds an answer whose caller names no bound. `evidence` names by digest
@@ -76,6 +77,7 @@ class Deployment(Record, frozen=True, kw_only=True):
     shares: tuple[Share, ...] = ()
     fallbacks: tuple[Target, ...] = ()
     shadow: Share | None = None
+    bounds: Bounds = msgspec.field(default_factory=Bounds)
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -114,6 +116,20 @@ def current(engine: Engine, name: str) -> Deployment:
     if name not in everything:
         raise NotFoundError(f"no model is deployed as {name}{did_you_mean(name, everything)}")
     return everything[name]
+
+
+def canary_since(engine: Engine, name: str) -> int:
+    """When a name's present canary began (microseconds since 1970, UTC): the first row that has its shares."""
+    query = select(deployments.c.config, deployments.c.created_at).where(deployments.c.name == name)
+    with engine.connect() as connection:
+        rows = connection.execute(query.order_by(deployments.c.id.desc())).all()
+    began, shares = 0, None
+    for config, created_at in rows:
+        found = from_json(config, Deployment).shares
+        if shares is not None and found != shares:
+            break
+        began, shares = int(created_at), found
+    return began
 
 
 def all_current(engine: Engine) -> dict[str, Deployment]:

@@ -103,3 +103,30 @@ def shadowed(store: Store, model: str | None = None) -> Iterator[tuple[Exchange,
             found = {each["id"]: Exchange(**each) for each in connection.execute(both).mappings()}
             said_of = Feedback(exchange=row.id, verdict=row.verdict, correction=row.correction)
             yield found[row.id], found[row.shadow], said_of
+
+
+class Attempted(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt at a target for a public model name, with the verdict on the answer that came of it."""
+
+    exchange: str
+    target: str
+    answered_by: str
+    outcome: str
+    seconds: float
+    verdict: str | None
+
+
+def attempted(store: Store, model: str, since: int) -> list[Attempted]:
+    """Every attempt at a public model name's targets since then (microseconds since 1970), oldest first."""
+    said = _last_word()
+    query = (
+        select(
+            usage.c.exchange, usage.c.target, exchanges.c.answered_by, usage.c.outcome, usage.c.seconds, said.c.verdict
+        )
+        .join(exchanges, exchanges.c.id == usage.c.exchange)
+        .outerjoin(said, said.c.exchange == exchanges.c.id)
+        .where(exchanges.c.model == model, exchanges.c.shadow_of.is_(None), usage.c.at >= since)
+        .order_by(usage.c.at, usage.c.exchange, usage.c.attempt)
+    )
+    with store.connect() as connection:
+        return [Attempted(**row) for row in connection.execute(query).mappings()]
