@@ -1,6 +1,7 @@
 """What only the embedded engine does: its child's life, its digests, its secret."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 from freehold.engines.engine import Completion, Labels, Sampling
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.supervise import Child
-from freehold.errors import ModelFileError
+from freehold.errors import EngineError, ModelFileError
 
 SMALL = Settings(slots=1, context=128)
 HELLO = Completion(prompt=(1, 9690, 198), sampling=Sampling(max_tokens=2))
@@ -29,6 +30,33 @@ def test_a_killed_child_is_replaced_and_the_answer_comes(smollm2: Path) -> None:
         os.kill(engine.pid, 9)
         assert engine.complete(HELLO).text == before.text
         assert engine.restarts == 1
+    finally:
+        engine.stop()
+
+
+def test_a_child_that_hangs_is_replaced_and_the_answer_comes(smollm2: Path) -> None:
+    engine = LlamaCpp(smollm2, settings=Settings(slots=1, context=128, hang_s=1.0))
+    engine.start()
+    try:
+        before = engine.complete(HELLO)
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGSTOP)
+        assert engine.complete(HELLO).text == before.text
+        assert engine.restarts >= 1
+    finally:
+        engine.stop()
+
+
+def test_a_stream_that_is_cut_fails_loudly(smollm2: Path) -> None:
+    engine = LlamaCpp(smollm2, settings=SMALL)
+    engine.start()
+    try:
+        stream = engine.stream(Completion(prompt=(1, 9690, 198), sampling=Sampling(max_tokens=100, temperature=1.0)))
+        next(stream)
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        with pytest.raises(EngineError, match="middle of an answer"):
+            list(stream)
     finally:
         engine.stop()
 

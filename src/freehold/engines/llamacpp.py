@@ -28,7 +28,7 @@ class Settings(Record, frozen=True, kw_only=True):
 
     `slots` is requests at once a child, `context` tokens a slot, `batch` tokens a step; `threads` a child (None: one a
     core, at most 8). Several `children` of one thread each answer many adapters faster than one child of many threads:
-    see docs/engines.md. `log` is a file that keeps what the children say.
+    see docs/engines.md. A child that does not answer for `hang_s` is started again. `log` keeps what the children say.
     """
 
     slots: int = 8
@@ -36,6 +36,7 @@ class Settings(Record, frozen=True, kw_only=True):
     batch: int = 512
     threads: int | None = None
     children: int = 1
+    hang_s: float = 60.0
     log: str | None = None
 
 
@@ -57,7 +58,9 @@ class LlamaCpp:
         files = AdapterFiles(dict(adapters or {}), dict(digests or {}))
         log = Path(settings.log) if settings.log else None
         self._order = list(files.paths)
-        self._replicas = [Replica(_setup(weights, settings), files, log) for _ in range(settings.children)]
+        self._replicas = [
+            Replica(_setup(weights, settings), files, log, settings.hang_s) for _ in range(settings.children)
+        ]
         self._slots = Slots(settings.children, settings.slots, lambda child: self._replicas[child].ready)
         self._token_counts: dict[str, int] = {}
 

@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import logging
 import secrets
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from freehold.engines.llamacpp_child import AdapterFile, Outcome, Ready, Setup
 from freehold.engines.llamacpp_wire import refusal
 from freehold.engines.supervise import Child, State, Supervisor
 from freehold.errors import EngineError, MissingPackageError, ModelFileError
+
+log = logging.getLogger(__name__)
 
 ANSWER_TIMEOUT_S = 600.0
 _START_TIMEOUT_S = 300.0
@@ -45,12 +49,27 @@ class Reach:
 
 
 class Replica:
-    """A child of `LlamaCpp`. `setup` says how the machine is used; its secret and adapters are filled in here."""
+    """A child of `LlamaCpp`. `setup` says how the machine is used; its secret and adapters are filled in here.
 
-    def __init__(self, setup: Setup, adapters: AdapterFiles, log: Path | None) -> None:
-        self._setup, self._adapters, self._log = setup, adapters, log
+    A child whose main loop does not answer for `hang_s` is killed, and so started again.
+    """
+
+    def __init__(self, setup: Setup, adapters: AdapterFiles, log: Path | None, hang_s: float) -> None:
+        self._setup, self._adapters, self._log, self._hang_s = setup, adapters, log, hang_s
         self._supervisor = Supervisor(f"llamacpp ({Path(setup.weights).name})", self._launch)
-        self.start, self.stop, self.kill = self._supervisor.start, self._supervisor.stop, self._supervisor.kill
+        self._stopped = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._stopped.clear()
+        self._supervisor.start()
+        if self._watcher is None or not self._watcher.is_alive():
+            self._watcher = threading.Thread(target=self._watch, daemon=True)
+            self._watcher.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._supervisor.stop()
 
     @property
     def ready(self) -> bool:
@@ -111,6 +130,15 @@ class Replica:
             return False
         finally:
             connection.close()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(self._hang_s / 4):
+            try:
+                if self.ready and not self.alive(self._hang_s) and not self._stopped.is_set():
+                    log.error("llama.cpp has not answered for %.0f s; it is started again", self._hang_s)
+                    self._supervisor.kill()
+            except EngineError:
+                continue  # it is being started again already
 
     def _launch(self) -> tuple[Child, Reach]:
         if not Path(self._setup.weights).is_file():

@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# The promises of the engines (issue 8), run as a new user would; prints what was measured, fails where one is broken.
+#
+#   acceptance/engines.sh      needs `freehold` and `python` on PATH, and a source that the small base can be pulled from
+set -uo pipefail
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+export FREEHOLD_HOME="$work/.freehold"
+failed=0
+
+ok() { echo "  ok    $1"; }
+fail() { echo "  FAIL  $1"; [ -f out.txt ] && sed 's/^/        /' out.txt | tail -20; failed=1; }
+expect() { # expect CODE WHAT COMMAND…: runs it, keeps what it printed in out.txt
+  local code=$1 what=$2
+  shift 2
+  "$@" >out.txt 2>&1
+  local got=$?
+  if [ $got -eq "$code" ]; then ok "$what"; else fail "$what: exit $got, not $code"; fi
+}
+promise() { # promise WHAT PATTERN: stands in what the last command printed
+  if grep -qE -- "$2" out.txt; then ok "$1"; else fail "$1 (wanted: $2)"; fi
+}
+holds() { # holds WHAT: the Python program on standard input ends well
+  if python - >out.txt 2>&1; then ok "$1"; sed 's/^/        /' out.txt; else fail "$1"; fi
+}
+
+echo "engines"
+expect 0 "freehold engines answers" freehold engines
+promise "the embedded engine is installed" "llamacpp .*child process"
+if ! freehold pull smollm2-135m-instruct >out.txt 2>&1; then
+  if grep -q "no source" out.txt; then echo "skipped: the small base cannot be fetched here"; exit 0; fi
+  fail "freehold pull"; exit 1
+fi
+
+echo "bench"
+expect 0 "freehold bench measures the embedded engine" freehold bench --clients 1,4 --seconds 2
+sed 's/^/        /' out.txt
+expect 2 "a base that is not here is refused" freehold bench ghost
+expect 2 "nonsense clients are refused" freehold bench --clients none
+
+echo "the engine itself"
+holds "labels, JSON, regex and GBNF bind; wrong ones are the caller's fault" <<'PY'
+import json
+from pathlib import Path
+import os, re
+from freehold.engines.engine import Completion, Gbnf, JsonSchema, Labels, Regex, Sampling
+from freehold.engines.llamacpp import LlamaCpp, Settings
+from freehold.errors import UserError
+engine = LlamaCpp(Path(os.environ["FREEHOLD_HOME"]) / "models/smollm2-135m-instruct/weights.gguf", settings=Settings(slots=2, context=256))
+engine.start()
+prompt = tuple(engine.tokenize("<|im_start|>user\nWho mends the till?<|im_end|>\n<|im_start|>assistant\n"))
+def ask(constraint, tokens=40):
+    return engine.complete(Completion(prompt=prompt, sampling=Sampling(max_tokens=tokens, constraint=constraint)))
+label = ask(Labels(labels=("it-help", "دفع الرواتب", "工资")))
+assert label.text in ("it-help", "دفع الرواتب", "工资"), label
+assert label.output_tokens == len(engine.tokenize(label.text)) + 1 and label.input_tokens == len(prompt)
+schema = {"type": "object", "properties": {"team": {"enum": ["it", "hr"]}}, "required": ["team"], "additionalProperties": False}
+assert json.loads(ask(JsonSchema(json_schema=schema)).text)["team"] in ("it", "hr")
+assert re.fullmatch(r"[a-z]{2,4}-\d{3}", ask(Regex(pattern=r"[a-z]{2,4}-\d{3}")).text)
+assert ask(Gbnf(grammar='root ::= "yes" | "no"')).text in ("yes", "no")
+for wrong in (Regex(pattern="("), JsonSchema(json_schema={"type": 3}), Labels(labels=())):
+    try:
+        ask(wrong)
+    except UserError:
+        continue
+    raise SystemExit(f"{wrong} was accepted")
+try:
+    engine.complete(Completion(prompt=prompt * 40, sampling=Sampling(max_tokens=1)))
+except UserError as error:
+    print(error)
+else:
+    raise SystemExit("too long a prompt was accepted")
+engine.stop()
+PY
+holds "kill -9 of the child: the answer comes all the same" <<'PY'
+import os, time
+from pathlib import Path
+from freehold.engines.engine import Completion, Sampling
+from freehold.engines.llamacpp import LlamaCpp, Settings
+engine = LlamaCpp(Path(os.environ["FREEHOLD_HOME"]) / "models/smollm2-135m-instruct/weights.gguf", settings=Settings(slots=1, context=128))
+engine.start()
+request = Completion(prompt=tuple(engine.tokenize("Hello")), sampling=Sampling(max_tokens=4))
+before = engine.complete(request).text
+os.kill(engine.pid, 9)
+begun = time.monotonic()
+assert engine.complete(request).text == before
+print(f"answered again after {time.monotonic() - begun:.2f} s, {engine.restarts} restart")
+engine.stop()
+PY
+holds "adapters: on demand, under traffic, the right one, and a swap in memory is caught" <<'PY'
+import hashlib, os, statistics, threading, time
+from pathlib import Path
+from freehold.engines.engine import Completion, Sampling
+from freehold.engines.plan import pool
+from freehold.engines.pool import Policy
+from freehold.engines.random_adapter import write_random_adapter
+from freehold.errors import FreeholdError, ModelFileError
+base = Path(os.environ["FREEHOLD_HOME"]) / "models/smollm2-135m-instruct/weights.gguf"
+adapters = pool(base, 128, policy=Policy(loaded=3, probe_every_s=0))
+paths = {name: Path(f"{name}.gguf").resolve() for name in ("a", "b", "c", "d")}
+for seed, (name, path) in enumerate(paths.items()):
+    write_random_adapter(base, path, seed, rank=4, strength=0.2)
+    adapters.register(name, path, hashlib.sha256(path.read_bytes()).hexdigest())
+adapters.start()
+prompt = tuple(adapters.tokenize("The freezer alarm"))
+def ask(name):
+    return adapters.complete(Completion(prompt=prompt, sampling=Sampling(max_tokens=8), adapter=name))
+alone = {name: ask(name).text for name in paths}
+assert len(set(alone.values())) == len(paths), alone
+wrong, failed, stop = [], [], threading.Event()
+def client():
+    while not stop.is_set():
+        for name in ("c", "d"):
+            try:
+                if ask(name).text != alone[name]:
+                    wrong.append(name)
+            except FreeholdError as error:
+                failed.append(str(error))
+threads = [threading.Thread(target=client) for _ in range(4)]
+for thread in threads:
+    thread.start()
+changes = []
+for name in ("a", "b", "a", "b"):
+    begun = time.monotonic()
+    assert ask(name).text == alone[name]
+    changes.append(time.monotonic() - begun)
+stop.set()
+for thread in threads:
+    thread.join()
+assert not wrong and not failed, (wrong[:3], failed[:3])
+print(f"{adapters.loads} engines under traffic: 0 wrong, 0 dropped; the longest change took {max(changes):.1f} s")
+paths["a"].write_bytes(paths["b"].read_bytes())
+engine = adapters._current.engine
+engine._order[0], engine._order[1] = engine._order[1], engine._order[0]
+adapters.probe()
+assert adapters._current.engine is not engine, "the swap was not caught"
+try:
+    ask("a")
+except ModelFileError as error:
+    print(error)
+else:
+    raise SystemExit("a swapped file was loaded")
+adapters.stop()
+PY
+[ $failed -eq 0 ] && echo "engines: every promise tried here holds"
+exit $failed
