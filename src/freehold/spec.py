@@ -106,6 +106,8 @@ class DataSpec(Section):
         False,
         description="Hide personal and secret values before anything is kept; the model is asked likewise.",
     )
+    licence: str | None = Field(None, description="Under what the data may be used; for the data card.")
+    consent: str | None = Field(None, description="What its subjects agreed to; for the data card.")
     limit: int | None = Field(None, gt=0, description="Use only this many training rows, chosen by the seed.")
 
 

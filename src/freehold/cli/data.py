@@ -13,7 +13,7 @@ from freehold.cli.progress import Terminal
 from freehold.cli.task import DEFAULT_TASK_FILE, JsonOption, TaskFileArgument
 from freehold.errors import NotFoundError, UserError
 from freehold.records import AnswerType, Dataset, Example
-from freehold.store.workspace import Workspace
+from freehold.store.workspace import Workspace, write_atomically
 
 if TYPE_CHECKING:
     from freehold.data.freeze import DroppedRow
@@ -119,6 +119,27 @@ def why(
         reason = str(fate["reason"]).replace("_", " ")
         kept = f"kept for {fate['split']}" if fate["split"] else f"dropped: {reason}{because}"
         say(f"{each.id[:12]}  {each.origin}  {kept}  (dataset {digest[:12]})")
+
+
+@app.command()
+def card(
+    path: TaskFileArgument = DEFAULT_TASK_FILE,
+    out: Annotated[Path | None, typer.Option(help="Write the card here: .md or .html.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """What is in the dataset: counts, lengths, languages, labels, duplicates, licence, consent, provenance, digest."""
+    from freehold.data import card as cards
+
+    file, _, dataset, examples = _built(path)
+    made = cards.card(dataset, examples, file.task.data)
+    if json:
+        return as_json(made)
+    if out is None:
+        return say(cards.markdown(made))
+    if out.suffix not in (".md", ".html"):
+        raise UserError(f"{out}: a card is written as .md or .html")
+    write_atomically(out, (cards.page(made) if out.suffix == ".html" else cards.markdown(made)).encode())
+    say(f"wrote {out}")
 
 
 @app.command()
