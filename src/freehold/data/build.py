@@ -16,6 +16,7 @@ from freehold.data.origin import Origin, origins_of
 from freehold.data.redact import redacted
 from freehold.data.row import Dropped, Row
 from freehold.data.split import choose
+from freehold.data.subject import Subjects
 from freehold.errors import DataError, FreeholdError
 from freehold.progress import Progress, Step
 from freehold.records import AnswerType, Dataset, Source, Split, digest
@@ -34,6 +35,7 @@ class _Work:
     """Rows on their way, and what fell out so far."""
 
     file: TaskFile
+    subjects: Subjects
     dropped: list[Dropped] = field(default_factory=list)
     conflicts: int = 0
     redacted: bool = False
@@ -48,7 +50,7 @@ class _Work:
 
 def build(file: TaskFile, workspace: Workspace, progress: Progress) -> Dataset:
     """Make the dataset of a task, or find it made; raises `DataError` that names file, line and mend."""
-    work = _Work(file, redacted=file.task.data.redact)
+    work = _Work(file, Subjects(workspace), redacted=file.task.data.redact)
     origins = origins_of(file, workspace)
     with progress.step("data") as step:
         pool, held_out, sources = _read_all(work, origins, step)
@@ -66,6 +68,7 @@ def inputs(file: TaskFile, workspace: Workspace) -> str:
     said = corrections.file_of(workspace, task.task)
     sources = [origin.sha256() for origin in origins_of(file, workspace)]
     sources += [files.sha256(said)] if said.exists() else []
+    sources += sorted(Subjects(workspace).forgotten)
     return digest([task.task, task.data.model_dump(), task.answer.model_dump(by_alias=True), task.seed, sources])
 
 
@@ -111,7 +114,9 @@ def _take(work: _Work, fields: files.Fields, index: int, place: str, rows: list[
     else:
         row, heard = pairs.to_row(fields, index, place, spec)
     row = redacted(row) if spec.redact else row
-    if heard.rejected:
+    if work.subjects.is_forgotten(row.subject):
+        work.dropped.append(Dropped(row, "forgotten"))
+    elif heard.rejected:
         work.dropped.append(Dropped(row, "rejected"))
     else:
         rows.append(row)

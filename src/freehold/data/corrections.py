@@ -8,7 +8,7 @@ dataset that the task's data is frozen into.
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import msgspec
 from freehold.data.row import Row
 from freehold.errors import DataError
 from freehold.records import Message, Provenance, Record, canonical
-from freehold.store.workspace import Workspace
+from freehold.store.workspace import Workspace, write_atomically
 
 
 class Correction(Record, frozen=True, kw_only=True):
@@ -45,6 +45,15 @@ def add(workspace: Workspace, task: str, messages: tuple[Message, ...], answer: 
         handle.write(msgspec.json.encode(Correction(row=key(messages), answer=answer)) + b"\n")
         handle.flush()
         os.fsync(handle.fileno())
+
+
+def withdraw(workspace: Workspace, task: str, rows: Iterable[tuple[Message, ...]]) -> None:
+    """Drop every verdict on these rows, and what they were known by."""
+    gone = {key(messages) for messages in rows}
+    held = read(workspace, task)
+    if gone & held.keys():
+        kept = (Correction(row=row, answer=answer) for row, answer in held.items() if row not in gone)
+        write_atomically(file_of(workspace, task), b"".join(msgspec.json.encode(each) + b"\n" for each in kept))
 
 
 def read(workspace: Workspace, task: str) -> dict[str, str]:

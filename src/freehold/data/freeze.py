@@ -2,6 +2,7 @@
 
     datasets/<digest>/examples.jsonl   one example a line, in reading order
                       dropped.jsonl    what did not become an example, and why
+                      tombstones.jsonl ids and splits of examples that were erased
                       dataset.json     the record, written last: a dataset without one is not finished
 
 An example's id is the SHA-256 of its salt and its content; its salt is an HMAC under a key made from all source bytes,
@@ -20,7 +21,7 @@ from typing import Any
 import msgspec
 
 from freehold.data.row import Dropped, Row
-from freehold.data.subject import pseudonym
+from freehold.data.subject import Subjects
 from freehold.errors import NotFoundError
 from freehold.records import Dataset, Example, Provenance, R, Record, Source, Split, canonical, digest
 from freehold.spec import JsonAnswer, Task
@@ -29,6 +30,7 @@ from freehold.store.workspace import Workspace, atomic_file, read_record, write_
 _RECORD = "dataset.json"
 _EXAMPLES = "examples.jsonl"
 _DROPPED = "dropped.jsonl"
+_ERASED = "tombstones.jsonl"
 
 
 @dataclass(frozen=True)
@@ -94,21 +96,49 @@ def dropped(workspace: Workspace, digest: str) -> list[DroppedRow]:
     return list(_read_lines(workspace.datasets / digest / _DROPPED, DroppedRow))
 
 
+class Tombstone(Record, frozen=True, kw_only=True):
+    """What is left of an erased example: enough to recompute the dataset's digest."""
+
+    id: str
+    split: Split
+
+
+def datasets(workspace: Workspace) -> list[str]:
+    """The digests of every finished dataset."""
+    return sorted(record.parent.name for record in workspace.datasets.glob(f"*/{_RECORD}"))
+
+
+def erase(workspace: Workspace, digest: str, ids: set[str]) -> None:
+    """Take examples out of a dataset, leaving their tombstones. The tombstones are written first."""
+    folder = workspace.datasets / digest
+    every = examples(workspace, digest)
+    known = {each.id: each for each in tombstones(workspace, digest)}
+    known |= {each.id: Tombstone(id=each.id, split=each.split) for each in every if each.id in ids}
+    _write_lines(folder / _ERASED, known.values())
+    _write_lines(folder / _EXAMPLES, (each for each in every if each.id not in ids))
+
+
+def tombstones(workspace: Workspace, digest: str) -> list[Tombstone]:
+    """Erased examples of a dataset."""
+    path = workspace.datasets / digest / _ERASED
+    return list(_read_lines(path, Tombstone)) if path.exists() else []
+
+
 def find(workspace: Workspace, prefix: str) -> list[tuple[str, Example | DroppedRow]]:
     """Every example and dropped row whose id begins so, with the digest of its dataset."""
     found: list[tuple[str, Example | DroppedRow]] = []
-    for record in sorted(workspace.datasets.glob(f"*/{_RECORD}")):
-        digest = record.parent.name
-        found += [(digest, each) for each in examples(workspace, digest) if each.id.startswith(prefix)]
-        found += [(digest, each) for each in dropped(workspace, digest) if each.id.startswith(prefix)]
+    for dataset in datasets(workspace):
+        found += [(dataset, each) for each in examples(workspace, dataset) if each.id.startswith(prefix)]
+        found += [(dataset, each) for each in dropped(workspace, dataset) if each.id.startswith(prefix)]
     return found
 
 
 def _examples(parts: Parts, salts: Salts, workspace: Workspace) -> Iterator[tuple[Row, Example]]:
+    subjects = Subjects(workspace)
     for split, rows in parts.rows.items():
         for row in rows:
             salt = salts.of(row)
-            subject = pseudonym(workspace, row.subject) if row.subject is not None else None
+            subject = subjects.pseudonym(row.subject) if row.subject is not None else None
             example = Example(
                 id=_id(row, salt),
                 salt=salt,

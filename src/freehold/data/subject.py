@@ -5,14 +5,39 @@ import hmac
 import os
 import secrets
 
-from freehold.store.workspace import Workspace
+from freehold.store.workspace import Workspace, write_atomically
 
 _KEY_BYTES = 32
+_FORGOTTEN = "forgotten"
 
 
-def pseudonym(workspace: Workspace, subject: str) -> str:
-    """HMAC-SHA256 (hex) of a subject's id under the workspace's key, which is made when first needed."""
-    return hmac.new(_key(workspace), subject.encode(), hashlib.sha256).hexdigest()
+class Subjects:
+    """The people of a workspace, by pseudonym: HMAC-SHA256 (hex) of their id under the workspace's key."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._key: bytes | None = None
+        self.forgotten = _read_forgotten(workspace)
+
+    def pseudonym(self, subject: str) -> str:
+        """The same for the same id in this workspace, and of no use in another."""
+        self._key = self._key or _key(self._workspace)
+        return hmac.new(self._key, subject.encode(), hashlib.sha256).hexdigest()
+
+    def is_forgotten(self, subject: str | None) -> bool:
+        """Whether this person's rows must be left out."""
+        return bool(self.forgotten) and subject is not None and self.pseudonym(subject) in self.forgotten
+
+    def remember_to_forget(self, pseudonym: str) -> None:
+        """Leave this person's rows out from now on."""
+        self.forgotten |= {pseudonym}
+        listed = "".join(f"{each}\n" for each in sorted(self.forgotten))
+        write_atomically(self._workspace.root / _FORGOTTEN, listed.encode())
+
+
+def _read_forgotten(workspace: Workspace) -> frozenset[str]:
+    path = workspace.root / _FORGOTTEN
+    return frozenset(path.read_text().split()) if path.exists() else frozenset()
 
 
 def _key(workspace: Workspace) -> bytes:
@@ -25,4 +50,6 @@ def _key(workspace: Workspace) -> bytes:
     key = secrets.token_bytes(_KEY_BYTES)
     with os.fdopen(handle, "wb") as file:
         file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
     return key

@@ -27,6 +27,7 @@ from freehold.store.deployments import (
     revision,
     target_name,
 )
+from freehold.store.taints import require_clean
 from freehold.store.workspace import Workspace, read_record
 
 log = logging.getLogger(__name__)
@@ -151,7 +152,10 @@ class Roster:
         return record.is_file() and read_record(record, Dataset).redacted
 
     def _check(self, target: Target) -> None:
-        """Refuse an adapter that was made for another base or chat template."""
+        """Refuse an adapter that was made for another base or chat template, and what learned from forgotten data."""
+        if isinstance(target, AdapterTarget | ClassifierTarget):
+            learned = target.adapter if isinstance(target, AdapterTarget) else target.digest
+            require_clean(self._workspace, learned)
         if not isinstance(target, AdapterTarget | BaseTarget):
             return
         folder = self._workspace.models / target.base

@@ -1,7 +1,7 @@
 """The answers that candidates gave: one row an answer, so that nothing is asked twice, even after `kill -9`."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Engine, bindparam, delete, insert, select
@@ -34,6 +34,11 @@ class Answers:
         with self._engine.connect() as connection:
             rows = [_answered(dict(row._mapping)) for row in connection.execute(query)]
         return {(row.prompt, row.constrained): row for row in rows}
+
+    def erase(self, candidates: Collection[str]) -> int:
+        """Drop every kept answer of these candidates (by digest); returns how many there were."""
+        with self._engine.begin() as connection:
+            return int(connection.execute(delete(answers).where(answers.c.candidate.in_(list(candidates)))).rowcount)
 
     def keep(self, candidate: str, given: Sequence[Answered]) -> None:
         """Keep answers in one transaction, in place of failed attempts at the same; the last of equal keys holds."""

@@ -141,6 +141,13 @@ def all_current(engine: Engine) -> dict[str, Deployment]:
     return {deployment.name: deployment for deployment in found}
 
 
+def ever(engine: Engine) -> list[Deployment]:
+    """Every deployment that is or was, oldest first."""
+    query = select(deployments.c.config).order_by(deployments.c.id)
+    with engine.connect() as connection:
+        return [from_json(config, Deployment) for (config,) in connection.execute(query)]
+
+
 def revision(engine: Engine) -> int:
     """A number that grows with every change to any deployment."""
     with engine.connect() as connection:

@@ -5,11 +5,11 @@ A row that is there already is left alone, so the same journal can be read back 
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Table, func, insert, select
+from sqlalchemy import Table, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from freehold.errors import NotFoundError, UserError
@@ -159,6 +159,31 @@ def say(store: Store, said: Feedback) -> None:
         if known is None:
             raise NotFoundError(f"there is no exchange {said.exchange}; `freehold exchanges` lists them")
         connection.execute(insert(feedback).values(**_row(said), at=time.time_ns() // 1000))
+
+
+def of_subjects(store: Store, subjects: Collection[str]) -> list[str]:
+    """The exchanges that carry one of these subjects, and still hold what was said or whose it was."""
+    query = select(exchanges.c.id).where(exchanges.c.subject.in_(list(subjects))).order_by(exchanges.c.id)
+    with store.connect() as connection:
+        return list(connection.execute(query).scalars())
+
+
+def erase(store: Store, ids: Sequence[str]) -> None:
+    """Take what was said out of exchanges, corrections too, and whose it was; the rows stay, and so does the bill.
+
+    SQLite overwrites what is freed and empties its log, so that the words are not left in the file.
+    """
+    empty = {"request": None, "answer": None, "subject": None, "session": None}
+    with store.connect() as connection:
+        lite = store.dialect.name == "sqlite"
+        if lite:
+            connection.exec_driver_sql("PRAGMA secure_delete=ON")
+        for each in ids:
+            connection.execute(update(exchanges).where(exchanges.c.id == each).values(empty))
+            connection.execute(update(feedback).where(feedback.c.exchange == each).values(correction=None))
+        connection.commit()
+        if lite:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def tags_of(text: str) -> dict[str, str]:
