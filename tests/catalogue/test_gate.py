@@ -113,8 +113,14 @@ def test_the_flow_stops_at_the_gate(flow: Callable[[str], tuple[pipeline.Flow, B
             "llama-3.1-8b",
             ['display "Built with Llama"', "Llama 3.1 is licensed under the Llama 3.1 Community License,"],
         ),
-        ("gemma3-270m", ["Gemma is provided under and subject to the Gemma Terms of Use", "(section 3.1)"]),
-        ("smollm2-135m-instruct", ["give recipients a copy of the licence (section 4(a))"]),
+        (
+            "gemma3-270m",
+            [
+                "Gemma is provided under and subject to the Gemma Terms of Use",
+                "Gemma Terms of Use (2025-03-24), section 3.1)",
+            ],
+        ),
+        ("smollm2-135m-instruct", ["give recipients a copy of the licence (Apache License 2.0, section 4(a))"]),
         ("ernie-bot", ["none is known", "its terms were not established"]),
     ],
 )

@@ -294,9 +294,10 @@ def _reason(subject: Subject, answer: Answer, sentence: str, clause: str, unless
 
 
 def _duties(subject: Subject, use: Use) -> Iterator[str]:
+    title = subject.licence.title if subject.licence else ""
     for rule in _rules(subject):
         if rule.effect == "duty" and (holds := _holds(rule, use, subject)) is not False:
-            yield f"{'' if holds else 'if you pass it on: '}{rule.sentence} ({rule.clause})"
+            yield f"{'' if holds else 'if you pass it on: '}{rule.sentence} ({title}, {rule.clause})"
 
 
 def _holds(rule: Rule, use: Use, subject: Subject) -> bool | None:
