@@ -131,6 +131,20 @@ def test_deployments_are_changed_on_the_terminal(house: House, cli: Cli) -> None
         assert cli("deploy", "set", "old", *wrong)[0] == 2
 
 
+def test_ask_goes_through_the_gateway_that_runs(gateway: House, cli: Cli) -> None:
+    gateway.engines[0].words = ("saf", "ety")
+    code, out, _ = cli("ask", "triage", "the freezer alarm is going again", "--json")
+    assert (code, json.loads(out)["answer"]) == (0, "safety")
+    assert [each.model for each in gateway.kept()] == ["triage"]
+    assert cli("ask", "traige", "x")[0] == 2
+
+
+def test_ask_needs_no_gateway_and_minds_none_that_was_killed(house: House, cli: Cli) -> None:
+    (house.workspace.root / "gateway.json").write_text(json.dumps({"url": house.url}))
+    code, _, errors = cli("ask", "triage", "x")
+    assert (code, "weights.gguf" in errors) == (2, True), "it started the engine itself, which has no weights here"
+
+
 def test_serve_refuses_what_it_cannot_do(house: House, cli: Cli) -> None:
     assert cli("serve", "--host", "0.0.0.0", "--port", 9)[0] == 3
     assert cli("serve", "--machine-hour", "cheap")[0] == 2

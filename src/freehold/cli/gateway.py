@@ -109,7 +109,14 @@ def exchanges(
     if json:
         return as_json(rows)
     shown = [
-        [each.id[:16], _moment(each.at), each.model, each.answered_by, each.status, round(each.latency_ms, 1)]
+        [
+            each.id[:16],
+            _moment(each.at),
+            each.model,
+            each.answered_by.removeprefix(f"{each.model}: "),
+            each.status,
+            round(each.latency_ms, 1),
+        ]
         for each in rows
     ]
     table(["exchange", "at (UTC)", "model", "answered by", "status", "ms"], shown)

@@ -1,8 +1,16 @@
-"""One question to a deployed model, from the terminal: the path of a request to the gateway, without the gateway."""
+"""Questions to a deployed model, from the terminal: through the gateway where one runs, else by its path without one.
+
+A running gateway leaves its address in the workspace (`gateway.json`), and takes it away when it stops.
+"""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import http.client
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
 
+import msgspec
 from msgspec.structs import replace
 
 from freehold.errors import NotFoundError
@@ -12,11 +20,56 @@ from freehold.gateway.children import Children
 from freehold.gateway.roster import Roster
 from freehold.store.database import connect
 from freehold.store.deployments import RemoteTarget, current
-from freehold.store.workspace import Workspace
+from freehold.store.workspace import Workspace, write_atomically
+
+ADDRESS_FILE = "gateway.json"
+_CONNECT_S = 1.0
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a running gateway of this workspace answers, without /v1."""
+
+    url: str
+
+
+class _Said(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Said
+    finish_reason: str | None = None
+
+
+class _Counts(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice]
+    usage: _Counts = msgspec.field(default_factory=_Counts)
+
+
+@contextmanager
+def announced(workspace: Workspace, url: str) -> Iterator[None]:
+    """The gateway's address is in the workspace while the block runs."""
+    path = workspace.root / ADDRESS_FILE
+    write_atomically(path, msgspec.json.encode(Address(url)))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def ask(workspace: Workspace, backends: Backends, name: str, message: str) -> Reply:
-    """Start what is deployed as `name`, ask it once, and stop it. Raises `NotFoundError` naming a near name."""
+    """The answer of what is deployed as `name`. Raises `NotFoundError` naming a near name."""
+    store = connect(workspace.database_url)
+    current(store, name)
+    store.dispose()
+    running = _through(workspace.root / ADDRESS_FILE, name, message)
+    if running is not None:
+        return running
     replies: list[Reply] = []
     ask_each(workspace, backends, name, [message], replies.append)
     return replies[0]
@@ -46,3 +99,29 @@ async def _ask_each(
     finally:
         await children.stop()
         store.dispose()
+
+
+def _through(address: Path, name: str, message: str) -> Reply | None:
+    """The running gateway's answer; None where none runs (one that was killed leaves its address), or it refuses."""
+    try:
+        url = msgspec.json.decode(address.read_bytes(), type=Address).url
+        parts = urlsplit(url)
+        connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=_CONNECT_S)
+        connection.connect()
+        connection.sock.settimeout(None)
+        asked = {"model": name, "messages": [{"role": "user", "content": message}]}
+        connection.request("POST", "/v1/chat/completions", msgspec.json.encode(asked))
+        response = connection.getresponse()
+        content = response.read()
+        if response.status != 200:
+            return None
+        answer = msgspec.json.decode(content, type=_Completion)
+    except (OSError, http.client.HTTPException, msgspec.MsgspecError):
+        return None
+    choice = answer.choices[0]
+    return Reply(
+        text=choice.message.content or "",
+        finish_reason=choice.finish_reason or "stop",
+        input_tokens=answer.usage.prompt_tokens,
+        output_tokens=answer.usage.completion_tokens,
+    )

@@ -26,6 +26,7 @@ from freehold.errors import RefusedError, ResourceError
 from freehold.gateway import rollback
 from freehold.gateway.app import build
 from freehold.gateway.arena import ArenaPages
+from freehold.gateway.ask import announced
 from freehold.gateway.backends import Backends
 from freehold.gateway.children import Children
 from freehold.gateway.door import Desk
@@ -125,6 +126,7 @@ async def serving(workspace: Workspace, settings: Settings, backends: Backends) 
         await stack.enter_async_context(
             listening(build(desk, store, ArenaPages(desk, workspace, store).routes()), settings)
         )
+        stack.enter_context(announced(workspace, settings.url))
         yield roster
 
 
