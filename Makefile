@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-.PHONY: demo test lint test-slow bench accept clean
+.PHONY: demo test lint test-slow bench accept docs clean
 
 demo: $(STAMP)
 	$(BIN)/freehold demo
@@ -23,6 +23,9 @@ bench: $(STAMP)
 
 accept: $(STAMP)
 	for each in acceptance/*.sh; do PATH="$(CURDIR)/$(BIN):$$PATH" bash $$each || exit 1; done
+
+docs: $(STAMP)
+	$(BIN)/python docs/write_commands.py
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "installing …"
