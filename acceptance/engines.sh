@@ -94,9 +94,11 @@ from pathlib import Path
 from freehold.engines.engine import Completion, Sampling
 from freehold.engines.plan import pool
 from freehold.engines.pool import Policy
+from freehold.engines.quantise import reencode
 from freehold.engines.random_adapter import write_random_adapter
 from freehold.errors import FreeholdError, ModelFileError
-base = Path(os.environ["FREEHOLD_HOME"]) / "models/smollm2-135m-instruct/weights.gguf"
+base = Path("base.q8_0.gguf").resolve()  # as `freehold run` serves it: it answers the same beside others as alone
+reencode(Path(os.environ["FREEHOLD_HOME"]) / "models/smollm2-135m-instruct/weights.gguf", base, "Q8_0")
 adapters = pool(base, 128, policy=Policy(loaded=3, probe_every_s=0))
 paths = {name: Path(f"{name}.gguf").resolve() for name in ("a", "b", "c", "d")}
 for seed, (name, path) in enumerate(paths.items()):

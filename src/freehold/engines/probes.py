@@ -20,7 +20,8 @@ PROMPTS = (
     '{"order": [{"item": "',
 )
 RIVALS = 8
-TOLERANCE = 0.05  # nats, mean over the likeliest tokens; measured: an adapter and itself 0.00, and others from 0.17
+TOLERANCE = 0.1  # nats, mean over the likeliest tokens; measured: an adapter and itself 0.00, and others from 0.17
+TRIES = 3  # beside other requests a Q4_1 base rounds differently (0.03 nats and more); another adapter stays another
 
 
 class Fingerprint(Record, frozen=True, kw_only=True):
@@ -92,10 +93,19 @@ class Goldens:
         for name in (None, *sorted(names)):
             if name not in self._taken:
                 continue
-            moved = max(distance(found, self._taken[name]) for found in fingerprints(engine, name))
+            moved = self._moved(engine, name)
             if moved > TOLERANCE:
                 who = "the base" if name is None else f"adapter {name}"
                 raise EngineError(
                     f"a probe says that {who} is not what answers under its name: "
                     f"its fingerprint is off by {moved:.2f} nats, and {TOLERANCE} is allowed"
                 )
+
+    def _moved(self, engine: Probed, name: str | None) -> float:
+        """How far the fingerprint lies from the golden one, in the child where it lies farthest; the best of a few."""
+        best = float("inf")
+        for _ in range(TRIES):
+            best = min(best, max(distance(found, self._taken[name]) for found in fingerprints(engine, name)))
+            if best <= TOLERANCE:
+                break
+        return best
