@@ -191,6 +191,55 @@ if grep -qE 'src=|href=|<script' certificate.html; then
 fi
 cd ..
 
+echo "6, 8, 9. the captured traffic: tasks, history, backtest"
+up=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+gate=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+cd own
+freehold fake-upstream --port "$up" --tokens 2 >/dev/null 2>&1 &
+pids=($!)
+freehold serve --port "$gate" --upstream "http://127.0.0.1:$up/v1" >serve.log 2>&1 &
+pids+=($!)
+trap 'kill "${pids[@]}" 2>/dev/null; rm -rf "$work"' EXIT
+for _ in $(seq 100); do curl -sf "http://127.0.0.1:$gate/healthz" >/dev/null && break; sleep 0.3; done
+python - "$gate" <<'P'
+import json, sys, time, urllib.request
+base = f"http://127.0.0.1:{sys.argv[1]}"
+def post(path, body):
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer k"}
+    request = urllib.request.Request(base + path, json.dumps(body).encode(), headers)
+    return urllib.request.urlopen(request)
+rows = [json.loads(line) for line in open("../pairs.jsonl")][:60]
+route = "You name the intent of a message to a bank; answer with the intent and with nothing else at all."
+polish = "Rewrite the letter below in plain and friendly language, keeping every fact, number and name as it is."
+asked = {}
+for row in rows:
+    for system in (route, polish):
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": row["text"]}]
+        answer = post("/v1/chat/completions", {"model": "gpt-4o-mini", "messages": messages})
+        if system == route:
+            asked[answer.headers["X-Freehold-Exchange"]] = row["category"]
+time.sleep(3)
+for exchange, category in asked.items():
+    post("/freehold/v1/feedback", {"exchange": exchange, "verdict": "corrected", "correction": category})
+P
+expect 0 "tasks" freehold tasks --machine 0.01-0.02
+show
+promise "two tasks are told apart" out.txt "120 requests over 1 day"
+expect 0 "tasks --json" freehold tasks --json
+name=$(python -c 'import json; print(max(json.load(open("out.txt")), key=lambda task: task["references"])["task"])')
+promise "by their system prompts" out.txt '"by": "system prompt"'
+promise "and a saving without feedback is unknown" out.txt '"saving": null'
+expect 0 "cost of a task" freehold decision cost --of "$name"
+expect 0 "backtest" freehold decision backtest banking --of "$name" --on 2020-01-01
+show
+promise "what would have been served, and how often it would have been right" out.txt "quality    [0-9.]+ % \\[.*\\] right, against 0.0 %"
+promise "what the model has learned from is left out" out.txt "left out +[0-9]+ requests"
+expect 0 "decision log" freehold decision log
+show
+promise "the log sets what was promised beside what came of it" out.txt "nothing was judged since|of [0-9]+:"
+kill "${pids[@]}" 2>/dev/null
+cd ..
+
 echo "bad input"
 printf 'currency: USD\noptions:\n  a: {prices: [{form: request, price: -3}]}\n' >bad.yaml
 expect 2 "negative price" freehold decision cost bad.yaml

@@ -86,7 +86,10 @@ def faults(load: Callable[[str], spec.TaskFile], tmp_path: Path) -> Fault:
         ),
         ("task: t\ndescription: ''\n" + DATA, "t.yaml:2: description is '', but it should say something"),
         (HEAD + DATA + "candidates: smollm2\n", "t.yaml:4: candidates is 'smollm2', but it should be a list, such as"),
-        (HEAD + DATA + "candidates: []\n", "t.yaml:4: candidates names no model; name one, or leave it out"),
+        (
+            HEAD + DATA + "answer: {type: text}\ncandidates: []\n",
+            "t.yaml:5: candidates names no model; only labels can do without one",
+        ),
         (HEAD + DATA + "candidates: [a, a]\n", "t.yaml:4: candidates names a model twice"),
         (
             HEAD + DATA + "candidates: {max_params: huge}\n",

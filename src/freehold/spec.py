@@ -256,12 +256,15 @@ class Task(Section):
     @field_validator("candidates")
     @classmethod
     def _named_once(cls, candidates: tuple[str, ...] | CandidateFilter) -> tuple[str, ...] | CandidateFilter:
-        if isinstance(candidates, tuple):
-            if not candidates:
-                raise ValueError("names no model; name one, or leave it out")
-            if len(set(candidates)) != len(candidates):
-                raise ValueError("names a model twice; each may stand once")
+        if isinstance(candidates, tuple) and len(set(candidates)) != len(candidates):
+            raise ValueError("names a model twice; each may stand once")
         return candidates
+
+    @model_validator(mode="after")
+    def _something_is_measured(self) -> "Task":
+        if self.candidates == () and self.answer.type != "label":
+            raise ValueError("candidates names no model; only labels can do without one, by the plain classifier")
+        return self
 
     @model_validator(mode="after")
     def _metric_fits_answer(self) -> "Task":

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from freehold.decision.backtest import backtest, owned_cost, same
 from freehold.decision.cost_sheet import Sheet
 from freehold.decision.traffic import Seen
 from freehold.errors import DataError
 from freehold.evaluation.classifier import Classifier
-from freehold.records import AnswerType
+from freehold.records import AnswerType, Example, Message, Provenance, Split, canonical
 from freehold.store.database import connect
-from freehold.store.deployments import ClassifierTarget, Deployment, deploy
+from freehold.store.deployments import ClassifierTarget, Deployment, current, deploy
 from freehold.store.exchanges import Attempt, Entry, Exchange, Feedback, record, say
 from freehold.store.workspace import Workspace
 
@@ -145,6 +146,34 @@ def _nothing_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a message was asked again")
 
     monkeypatch.setattr("freehold.gateway.ask.ask_each", asked)
+
+
+def test_what_the_model_has_learned_from_is_left_out(
+    past: Workspace, freehold: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = connect(past.database_url)
+    learned = ["Route this message, please now: my pay is wrong again 1", "something else"]
+    (past.datasets / "d").mkdir(parents=True)
+    lines = [
+        Example(
+            id=str(at),
+            salt="",
+            split=Split.TRAIN,
+            messages=(Message(role="user", content=text),),
+            reference="payroll",
+            provenance=Provenance.HUMAN,
+            origin=f"row {at}",
+        )
+        for at, text in enumerate(learned)
+    ]
+    (past.datasets / "d" / "examples.jsonl").write_bytes(b"".join(canonical(each) + b"\n" for each in lines))
+    deploy(store, replace(current(store, "triage"), evidence={"dataset": "d"}), "test")
+    assert freehold("tasks", "--json") == 0
+    (task,) = json.loads(capsys.readouterr().out)
+    assert freehold("decision", "backtest", "triage", "--of", task["task"], "--on", "1970-01-01", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["left_out"] == 13  # every message about pay is a near-duplicate of the one that was learned
+    assert found["requests"] == 40 - 13
 
 
 def test_a_day_without_traffic_is_a_sentence(

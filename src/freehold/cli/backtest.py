@@ -6,7 +6,7 @@ Answers are kept as they come under `backtests/`, by deployment and message, so 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import typer
@@ -15,13 +15,14 @@ from freehold.cli import costs
 from freehold.cli.output import as_json, say, table
 from freehold.cli.progress import Terminal
 from freehold.cli.tasks import of_task
+from freehold.data import freeze, leakage
 from freehold.decision.backtest import Backtest, backtest, owned_cost
 from freehold.decision.certificate import spell
 from freehold.decision.page import money
 from freehold.decision.traffic import Seen
 from freehold.errors import UserError
 from freehold.gateway.chat import Reply
-from freehold.records import Interval, canonical, digest
+from freehold.records import Interval, Split, canonical, digest
 from freehold.store.database import connect
 from freehold.store.deployments import current
 from freehold.store.workspace import Workspace
@@ -43,16 +44,46 @@ def backtest_command(
     seen = [each for each in of_task(workspace, of) if each.at >= since and each.answer is not None]
     if not seen:
         raise UserError(f"{of} has no answered request on or after {on:%Y-%m-%d}; choose an earlier day with --on")
+    seen, learned = _unlearned(workspace, name, seen)
     cost = owned_cost(costs.load(sheet), _known(sheet, option), seen) if sheet else None
     found = backtest(seen, _answers(workspace, name, seen), cost)
     if json:
-        as_json(_json(found))
-    else:
-        _print(found, name, f"{on:%Y-%m-%d}")
+        as_json({**_json(found), "left_out": learned})
+        return
+    _print(found, name, f"{on:%Y-%m-%d}")
+    if learned:
+        say(f"  left out   {learned:,} requests that {name} has learned from, or near-duplicates of such")
 
 
 def _known(sheet: Path, option: str) -> str:
     return costs.owned(costs.load(sheet), option)[0]
+
+
+class _Asked(NamedTuple):
+    """A request as the leak check sees it."""
+
+    text: str
+    session: str | None
+    origin: str
+
+
+def _unlearned(workspace: Workspace, name: str, seen: Sequence[Seen]) -> tuple[list[Seen], int]:
+    """The requests that the model was not trained on, nor on their near-duplicates or sessions; and how many it was.
+
+    Raises `UserError` where none is left: what a model has learned says nothing of what it can do.
+    """
+    dataset = current(connect(workspace.database_url), name).evidence.get("dataset")
+    if dataset is None:
+        return list(seen), 0
+    learned = [each for each in freeze.examples(workspace, dataset) if each.split is not Split.HELD_OUT]
+    asked = [_Asked(each.user, each.session, each.id) for each in seen]
+    known = {request for request, _ in leakage.leaks(asked, learned)}
+    rest = [each for each in seen if each.id not in known]
+    if not rest:
+        raise UserError(
+            f"{name} has learned from every one of these {len(seen):,} requests; choose a later day with --on"
+        )
+    return rest, len(known)
 
 
 def _answers(workspace: Workspace, name: str, seen: Sequence[Seen]) -> dict[str, str]:
@@ -90,7 +121,8 @@ def _kept(path: Path) -> dict[str, str]:
 
 
 def _print(found: Backtest, name: str, day: str) -> None:
-    say(f"  had {name} answered since {day}: {found.requests:,} requests over {found.days} days")
+    days = f"{found.days} {'day' if found.days == 1 else 'days'}"
+    say(f"  had {name} answered since {day}: {found.requests:,} requests over {days}")
     say(f"  different  {_share(found.different)} of the answers would have read otherwise")
     if found.difference is None:
         say("  quality    unknown: none of these answers was accepted or corrected")
