@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import openai
 import psutil
 import pytest
 from gateway_house import House, RunningUpstream, free_port
+from msgspec.structs import replace
 
 from freehold.gateway.keeper import recover
 from freehold.store.database import connect
@@ -60,6 +63,64 @@ def test_the_last_byte_waits_for_the_disk(
     released.set()
     reading.join()
     assert order.index("on disk") < order.index("finished")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_full_disk_refuses_to_answer_without_a_record(
+    passing: House, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    monkeypatch.setattr(os, "fdatasync", _full)
+    client = openai.OpenAI(base_url=f"{passing.url}/v1", api_key="k", max_retries=0, timeout=20)
+    with pytest.raises(openai.APIError, match="cannot be kept"):
+        reply = client.chat.completions.create(model="gpt-4o-mini", messages=ASK, stream=stream)
+        for piece in reply:
+            assert not stream or "DONE" not in str(piece)
+    monkeypatch.undo()
+    assert client.chat.completions.create(model="gpt-4o-mini", messages=ASK).choices
+
+
+def test_where_the_policy_says_so_a_full_disk_is_served_uncaptured_and_loudly(
+    house: House, upstream: RunningUpstream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.settings = replace(house.settings, upstream=upstream.url, on_full="serve-uncaptured")
+    with house.open():
+        monkeypatch.setattr(os, "fdatasync", _full)
+        client = openai.OpenAI(base_url=f"{house.url}/v1", api_key="k", max_retries=0, timeout=20)
+        assert client.chat.completions.create(model="gpt-4o-mini", messages=ASK).choices[0].message.content
+        monkeypatch.undo()
+        with urllib.request.urlopen(f"{house.url}/metrics") as page:
+            assert b"freehold_uncaptured 1" in page.read()
+    assert "NOT recorded" in caplog.text
+    assert house.kept() == []
+
+
+def test_while_the_store_is_down_the_journal_holds_everything(passing: House) -> None:
+    client = openai.OpenAI(base_url=f"{passing.url}/v1", api_key="k", max_retries=0, timeout=20)
+    with passing.store.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE exchanges RENAME TO away")
+    for _ in range(5):
+        assert client.chat.completions.create(model="gpt-4o-mini", messages=ASK).choices
+    assert _ready(passing) == 503
+    with passing.store.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO exchanges")
+    end = time.monotonic() + 10
+    while _ready(passing) != 200 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert count(passing.store) == 5
+
+
+def _full(_: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def _ready(house: House) -> int:
+    """The status of /readyz, once it has had the time to change."""
+    time.sleep(0.6)
+    try:
+        with urllib.request.urlopen(f"{house.url}/readyz") as page:
+            return int(page.status)
+    except urllib.error.HTTPError as error:
+        return int(error.code)
 
 
 class Restarted:

@@ -155,6 +155,20 @@ def test_a_model_without_a_price_cannot_be_used_on_a_budget(opened: House) -> No
     assert refused.value.status_code == 402
 
 
+def test_a_key_sees_no_other_keys_exchanges(opened: House) -> None:
+    _, mine = create(opened.store, "mine", Allowance())
+    _, other = create(opened.store, "other", Allowance())
+    with opened.open():
+        client = client_of(opened, mine)
+        reply = client.chat.completions.with_raw_response.create(model="gpt-4o-mini", messages=ASK)
+        opened.kept()
+        path = f"/exchanges/{reply.headers['x-freehold-exchange']}"
+        shown: Any = client.with_options(base_url=f"{opened.url}/freehold/v1").get(path, cast_to=object)
+        assert shown["exchange"]["model"] == "gpt-4o-mini"
+        with pytest.raises(openai.NotFoundError):
+            client_of(opened, other).with_options(base_url=f"{opened.url}/freehold/v1").get(path, cast_to=object)
+
+
 class Clock:
     now = 0.0
 
