@@ -58,7 +58,7 @@ class ChatTemplate(Record, frozen=True, kw_only=True):
         """The text a model sees; raises `ModelFileError` where the template cannot express these messages."""
         from jinja2 import TemplateError
 
-        turns = [{"role": message.role, "content": self._plain(message.content)} for message in messages]
+        turns = [{"role": self._plain(message.role), "content": self._plain(message.content)} for message in messages]
         try:
             template = _compiled(self.source)
             return template.render(
