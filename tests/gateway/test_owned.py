@@ -36,6 +36,11 @@ def test_a_label_task_answers(gateway: House, client: openai.OpenAI) -> None:
     assert reply.system_fingerprint and reply.system_fingerprint.startswith("fh-")
 
 
+def test_an_answer_says_which_owned_model_gave_it(client: openai.OpenAI) -> None:
+    reply = client.chat.completions.with_raw_response.create(model="triage", messages=ASK)
+    assert reply.headers["x-freehold-answered-by"] == "triage: base tiny"
+
+
 def test_the_child_sees_what_the_renderer_makes(gateway: House, client: openai.OpenAI) -> None:
     client.chat.completions.create(model="triage", messages=ASK)
     sent = gateway.engines[0].requests[0]

@@ -30,7 +30,7 @@ from freehold.gateway.metrics import Metrics
 from freehold.gateway.prices import Prices
 from freehold.gateway.recorder import Recorder, Told, Tried, cost_of
 from freehold.gateway.routes import Plan, Route, Routes
-from freehold.gateway.sources import Failure, Headers, SourceError, Whole
+from freehold.gateway.sources import Failure, Headers, OwnedSource, SourceError, Whole
 from freehold.gateway.tokens import Tokens, Usage, counted, reported
 from freehold.gateway.upstream import asks_usage
 
@@ -241,14 +241,17 @@ class Door:
             self._desk.metrics.attempt(name, tried.outcome, tried.tokens.input, tried.tokens.output)
 
     def _marks(self, visit: Visit) -> Headers:
-        """Our own headers: the exchange's id, and how long the gateway itself took until now."""
+        """Our own headers: the exchange, how long the gateway itself took until now, and which owned model answered."""
         own_ms = (time.perf_counter() - visit.started - visit.away_s) * 1000
         if visit.first_byte is not None:
             own_ms = (visit.begun - visit.started) * 1000
-        return [
+        marks = [
             (b"x-freehold-exchange", visit.call.id.encode()),
             (b"x-freehold-overhead-ms", f"{own_ms:.2f}".encode()),
         ]
+        if visit.route is not None and isinstance(visit.route.source, OwnedSource):
+            marks.append((b"x-freehold-answered-by", visit.answered_by.encode()))
+        return marks
 
     def _reserve(self, allowed: Allowed, call: Call, plan: Plan) -> Reservation:
         """Hold what the request may take at most, by its size and the bound that it names."""
