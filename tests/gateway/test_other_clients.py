@@ -11,7 +11,7 @@ from freehold.store.deployments import Deployment, RemoteTarget, deploy
 
 
 def test_anthropics_client(passing: House, upstream: RunningUpstream) -> None:
-    anthropic = pytest.importorskip("anthropic", reason="pip install anthropic")
+    anthropic = pytest.importorskip("anthropic", reason="pip install 'freehold[clients]'")
     client = anthropic.Anthropic(base_url=passing.url, api_key="sk-ant-own", max_retries=0)
     ask: Any = {"model": "claude-x", "max_tokens": 20, "messages": [{"role": "user", "content": "hello"}]}
     assert client.messages.create(**ask).content[0].text
@@ -26,7 +26,7 @@ def test_anthropics_client(passing: House, upstream: RunningUpstream) -> None:
 
 
 def test_a_refusal_speaks_anthropics_dialect(gateway: House) -> None:
-    anthropic = pytest.importorskip("anthropic", reason="pip install anthropic")
+    anthropic = pytest.importorskip("anthropic", reason="pip install 'freehold[clients]'")
     client = anthropic.Anthropic(base_url=gateway.url, api_key="k", max_retries=0)
     with pytest.raises(anthropic.NotFoundError, match="did you mean triage") as refused:
         client.messages.create(model="traige", max_tokens=20, messages=[{"role": "user", "content": "x"}])
@@ -34,7 +34,7 @@ def test_a_refusal_speaks_anthropics_dialect(gateway: House) -> None:
 
 
 def test_langchain(passing: House) -> None:
-    langchain = pytest.importorskip("langchain_openai", reason="pip install langchain-openai")
+    langchain = pytest.importorskip("langchain_openai", reason="pip install 'freehold[clients]'")
     model = langchain.ChatOpenAI(model="gpt-4o-mini", base_url=f"{passing.url}/v1", api_key="k", max_retries=0)
     assert model.invoke("hello").content
     assert "".join(piece.content for piece in model.stream("hello")) == model.invoke("hello").content
@@ -43,7 +43,7 @@ def test_langchain(passing: House) -> None:
 
 
 def test_llm(passing: House) -> None:
-    llm = pytest.importorskip("llm", reason="pip install llm")
+    llm = pytest.importorskip("llm", reason="pip install 'freehold[clients]'")
     from llm.default_plugins.openai_models import Chat
 
     model = Chat("owned", model_name="triage", api_base=f"{passing.url}/v1")
@@ -101,7 +101,7 @@ def test_metrics_and_readiness(passing: House, upstream: RunningUpstream) -> Non
 
 
 def test_a_deployed_name_goes_to_its_own_upstream_in_its_own_dialect(house: House, upstream: RunningUpstream) -> None:
-    anthropic = pytest.importorskip("anthropic", reason="pip install anthropic")
+    anthropic = pytest.importorskip("anthropic", reason="pip install 'freehold[clients]'")
     deploy(house.store, Deployment(name="claude", target=RemoteTarget(base_url=upstream.url, model="claude-x")), "t")
     with house.open():
         client = anthropic.Anthropic(base_url=house.url, api_key="k", max_retries=0)
