@@ -23,6 +23,7 @@ COMMANDS: dict[str, Command] = {
     "judge": Command("freehold.cli.judge:judge", "A language model as a judge, and how far to trust it."),
     "status": Command("freehold.cli.state:status", "What exists in this workspace, and what to do next."),
     "doctor": Command("freehold.cli.state:doctor", "Check this machine and workspace; say how to mend each finding."),
+    "benchmark": Command("freehold.cli.benchmarks:benchmark", "MMLU and perplexity, before and after tuning."),
     "report": Command("freehold.cli.evaluation:report", "Show what was measured: the newest report."),
     "serve": Command("freehold.cli.gateway:serve", "Answer OpenAI's API with the deployed models."),
     "exchanges": Command("freehold.cli.gateway:exchanges", "List what the gateway recorded."),

@@ -1,0 +1,107 @@
+"""`freehold benchmark …`: what a model knows besides its task, before and after tuning."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from freehold.cli.output import as_json, say, table
+from freehold.cli.progress import Terminal
+from freehold.errors import NotFoundError
+from freehold.evaluation.benchmarks import mmlu, perplexity
+from freehold.evaluation.benchmarks.continuations import Continuations
+from freehold.records import Interval
+from freehold.render import Renderer
+from freehold.store.workspace import Workspace
+
+benchmark = typer.Typer(
+    add_completion=False, rich_markup_mode=None, help="Standard benchmarks from local files, before and after tuning."
+)
+
+BaseArgument = Annotated[str, typer.Argument(help="A base of this workspace.", metavar="BASE")]
+AdapterOption = Annotated[str | None, typer.Option(help="An adapter's digest: measured beside its base.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@benchmark.command(name="mmlu")
+def run_mmlu(
+    folder: Annotated[Path, typer.Argument(help="A folder with dev/ and test/, one CSV a subject.", metavar="FOLDER")],
+    base: BaseArgument,
+    adapter: AdapterOption = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="This many questions at random; left out: all.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """MMLU, 5-shot, in its published format, as a micro average."""
+    dev, test = mmlu.read(folder)
+    asked, every = mmlu.sample(test, sample, seed), sum(map(len, test.values()))
+    renderer = Renderer(_base(base))
+    results = []
+    for name, scores in _models(base, adapter):
+        results.append(mmlu.summed(name, mmlu.measure(name, scores, renderer, asked, dev, Terminal()), every))
+    change = mmlu.change(*results) if len(results) > 1 else None
+    published = mmlu.PUBLISHED.get(base)
+    if json:
+        as_json({"results": results, "change": change, "published": published})
+        return
+    table(["model", "mmlu 5-shot", "95 % interval", "questions"], [_line(each) for each in results])
+    if change:
+        say(f"\n  change     {_percent(change)} on the same questions")
+    say(f"\n  published  {published or 'no figure is on record here for this base'}")
+
+
+@benchmark.command(name="perplexity")
+def run_perplexity(
+    text: Annotated[Path, typer.Argument(help="General text that nothing was trained on, one document a line.")],
+    base: BaseArgument,
+    adapter: AdapterOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Perplexity on general text; what rises by tuning was forgotten."""
+    documents = perplexity.read(text)
+    renderer = Renderer(_base(base))
+    measured = {
+        name: perplexity.surprises(name, scores, renderer, documents, Terminal())
+        for name, scores in _models(base, adapter)
+    }
+    figures = {name: perplexity.perplexity(nats) for name, nats in measured.items()}
+    change = perplexity.change(*measured.values()) if adapter else None
+    if json:
+        as_json({"perplexity": figures, "change": change})
+        return
+    rows = [[name, f"{each.value:.2f}", f"[{each.low:.2f}, {each.high:.2f}]", each.n] for name, each in figures.items()]
+    table(["model", "perplexity", "95 % interval", "documents"], rows)
+    if change:
+        say(f"\n  change     × {change.value:.3f} [{change.low:.3f}, {change.high:.3f}] on the same documents")
+
+
+def _models(base: str, adapter: str | None) -> Iterator[tuple[str, Continuations]]:
+    """The base, then the base with its adapter; one is let go before the next is opened."""
+    yield base, Continuations(_base(base))
+    if adapter is not None:
+        yield f"{base} + {adapter[:12]}", Continuations(_base(base), _adapter(adapter))
+
+
+def _base(name: str) -> Path:
+    folder = Workspace.here().models / name
+    if not folder.is_dir():
+        raise NotFoundError(f"{name}: no such base in this workspace; `freehold pull {name}` fetches it")
+    return folder
+
+
+def _adapter(wanted: str) -> Path:
+    folder = Workspace.here().adapters
+    found = [each for each in folder.glob(f"{wanted}*") if each.is_dir()] if len(wanted) >= 6 else []
+    if len(found) != 1:
+        raise NotFoundError(f"{wanted}: {len(found)} adapters of that digest in {folder}; give six or more characters")
+    return found[0]
+
+
+def _line(each: mmlu.Result) -> list[object]:
+    asked = f"{each.asked:,}" if each.asked == each.all else f"{each.asked:,} of {each.all:,}"
+    return [each.model, f"{each.micro.value:.1%}", f"[{each.micro.low:.1%}, {each.micro.high:.1%}]", asked]
+
+
+def _percent(figure: Interval) -> str:
+    return f"{figure.value:+.1%} [{figure.low:+.1%}, {figure.high:+.1%}]"

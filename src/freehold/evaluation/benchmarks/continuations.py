@@ -1,0 +1,69 @@
+"""How likely a model finds a continuation: scored in torch, since an engine that only returns what it generates cannot.
+
+A prefix that many prompts share is computed once and its key-value cache reused.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from freehold.tuning.base import device, load_base
+
+
+class Continuations:
+    """A base, with an adapter or without, opened for scoring."""
+
+    def __init__(self, base: Path, adapter: Path | None = None) -> None:
+        model = load_base(base)
+        if adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, str(adapter))
+        self._model = model.eval()
+        self._prefix: tuple[tuple[int, ...], Any] = ((), None)
+
+    def likeliest(self, prefix: Sequence[int], rest: Sequence[int], choices: Sequence[int]) -> int:
+        """Which of these tokens (by place) is likeliest after `prefix` and `rest`, of which `rest` is not empty."""
+        import torch
+
+        with torch.inference_mode():
+            logits = self._model(self._tensor(rest), past_key_values=self._cache(prefix), logits_to_keep=1).logits[
+                0, -1
+            ]
+        return int(logits[torch.tensor(list(choices), device=logits.device)].argmax())
+
+    def surprise(self, ids: Sequence[int]) -> float:
+        """The mean negative log-likelihood, in nats a token, of every token but the first."""
+        import torch
+
+        with torch.inference_mode():
+            row = self._tensor(ids)
+            logits = self._model(row).logits[0, :-1].float()
+            return float(torch.nn.functional.cross_entropy(logits, row[0, 1:]))
+
+    def _cache(self, prefix: Sequence[int]) -> Any:  # noqa: ANN401 (a transformers cache)
+        import torch
+
+        if not prefix:
+            return None
+        if self._prefix[0] != tuple(prefix):
+            with torch.inference_mode():
+                states = self._model(self._tensor(prefix), use_cache=True, logits_to_keep=1).past_key_values
+            self._prefix = (tuple(prefix), states)
+        return copy.deepcopy(self._prefix[1])
+
+    def _tensor(self, ids: Sequence[int]) -> Any:  # noqa: ANN401 (a torch tensor)
+        import torch
+
+        return torch.tensor([list(ids)], device=device())
+
+
+def shared_prefix(prompts: Sequence[Sequence[int]]) -> int:
+    """How many token ids all prompts begin with, at least one being left of each."""
+    shortest = min(map(len, prompts)) - 1
+    first = prompts[0]
+    for at in range(shortest):
+        if any(prompt[at] != first[at] for prompt in prompts):
+            return at
+    return shortest
