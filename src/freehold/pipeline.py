@@ -36,7 +36,7 @@ from freehold.evaluation.answerers import (
     RemoteAnswerer,
     with_labels,
 )
-from freehold.evaluation.classifier import Classifier
+from freehold.evaluation.classifier import MANIFEST_FILE, Classifier
 from freehold.evaluation.measure import measure
 from freehold.evaluation.prompted import careful_prompt, instruction
 from freehold.progress import Progress
@@ -151,7 +151,11 @@ class Flow:
         """The dataset, frozen; read anew only where the source or the task's wording of it changed."""
         began = time.monotonic()
         inputs = data.inputs(self._file, self._workspace)
-        output = self._stage("data", inputs, lambda: data.build(self._file, self._workspace, self._progress).digest)
+
+        def built() -> str:
+            return data.build(self._file, self._workspace, self._progress).digest
+
+        output = self._stage("data", inputs, lambda each: freeze.path_of(self._workspace, each), built)
         dataset = freeze.read(self._workspace, output)
         self._dataset, self._task = dataset, with_labels(self._task, dataset.labels)
         self._say("data", data.summary(dataset), began)
@@ -227,7 +231,8 @@ class Flow:
             classifier.save(folders / classifier.digest)
             return classifier.digest
 
-        classifier = Classifier.load(folders / self._stage("classifier", inputs, trained))
+        output = self._stage("classifier", inputs, lambda each: folders / each / MANIFEST_FILE, trained)
+        classifier = Classifier.load(folders / output)
         candidate = Candidate(
             name="classifier (tf-idf)",
             kind=CandidateKind.CLASSIFIER,
@@ -247,7 +252,11 @@ class Flow:
         def tuned() -> str:
             return adapter.tune(tuning, self._examples, self._workspace, self._progress).digest
 
-        manifest = adapter.read_adapter(self._workspace, self._stage(f"tune {base.name}", tuning.digest, tuned), base)
+        adapters = self._workspace.adapters
+        output = self._stage(
+            f"tune {base.name}", tuning.digest, lambda each: adapters / each / adapter.MANIFEST_FILE, tuned
+        )
+        manifest = adapter.read_adapter(self._workspace, output, base)
         folder = self._workspace.adapters / manifest.digest
         card.write(folder, manifest, self._task.use, self._behind(), self._workspace)
         self._manifests.append(manifest)
@@ -301,7 +310,9 @@ class Flow:
             decisions.keep(self._workspace, self._store, decision)
             return decision.digest
 
-        return decisions.read(self._workspace, self._stage("decision", digest([report.digest, self._plan]), decided))
+        inputs = digest([report.digest, self._plan])
+        output = self._stage("decision", inputs, lambda each: decisions.path_of(self._workspace, each, "json"), decided)
+        return decisions.read(self._workspace, output)
 
     def deploy(self, decision: Decision) -> tuple[str, ...]:
         """Serve every candidate as `task:candidate`, and what a decision to switch names under the task's own name.
@@ -396,10 +407,13 @@ class Flow:
                 reencode(folder / base.weights.name, target, "Q8_0")
         return target
 
-    def _stage(self, name: str, inputs: str, work: Callable[[], str]) -> str:
-        """The stage's output: on record for these inputs, or worked out now and recorded."""
+    def _stage(self, name: str, inputs: str, kept: Callable[[str], Path], work: Callable[[], str]) -> str:
+        """The stage's output: on record for these inputs, or worked out now and recorded.
+
+        `kept` says where an output's record lies: one that was deleted is made again.
+        """
         found = stages.finished(self._store, self._name).get(name)
-        if found is not None and found.inputs == inputs:
+        if found is not None and found.inputs == inputs and kept(found.output).exists():
             return found.output
         began = time.monotonic()
         output = work()

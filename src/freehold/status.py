@@ -3,10 +3,10 @@
 import time
 
 from freehold.errors import NotFoundError
-from freehold.records import Decision, Record, Split
-from freehold.store import deployments, stages
+from freehold.records import Record, Split
+from freehold.store import decisions, deployments, stages
 from freehold.store.database import Store, connect
-from freehold.store.workspace import Workspace, read_record
+from freehold.store.workspace import Workspace
 
 
 class Line(Record, frozen=True, kw_only=True):
@@ -85,8 +85,7 @@ def _decision(task: str, workspace: Workspace, done: dict[str, stages.Finished])
     if "decision" not in done:
         running = workspace.at_work(f"run-{task}")
         return Line(what="decision", state="none", detail="", next="" if running else "freehold run")
-    path = workspace.root / "decisions" / f"{done['decision'].output}.json"
-    decision = read_record(path, Decision)
+    decision = decisions.read(workspace, done["decision"].output)
     detail = f"{decision.verdict}" + (f" to {decision.candidate}" if decision.verdict == "switch" else "")
     return Line(what="decision", state="ready", detail=f"{detail} · {decision.digest[:12]}")
 

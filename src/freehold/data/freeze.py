@@ -80,9 +80,14 @@ def freeze(task: Task, parts: Parts, salts: Salts, workspace: Workspace) -> Data
     return record
 
 
+def path_of(workspace: Workspace, digest: str) -> Path:
+    """Where a dataset's record lies."""
+    return workspace.datasets / digest / _RECORD
+
+
 def read(workspace: Workspace, digest: str) -> Dataset:
     """The record of a dataset; raises `NotFoundError`."""
-    return read_record(workspace.datasets / digest / _RECORD, Dataset)
+    return read_record(path_of(workspace, digest), Dataset)
 
 
 def examples(workspace: Workspace, digest: str, split: Split | None = None) -> list[Example]:

@@ -6,10 +6,10 @@ SQLite runs in WAL mode with synchronous=FULL: a committed row survives `kill -9
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import make_url
 
-from freehold.errors import MissingPackageError, UserError
+from freehold.errors import MissingPackageError, ResourceError, UserError
 from freehold.store.migrations import upgrade
 
 Store = Engine  # what other rooms call an open store: only this room knows SQLAlchemy
@@ -31,6 +31,7 @@ def connect(url: str) -> Engine:
         ) from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _durable)
+    event.listen(engine, "handle_error", _translated)
     upgrade(engine)
     return engine
 
@@ -38,3 +39,14 @@ def connect(url: str) -> Engine:
 def _durable(connection: Any, _record: object) -> None:  # noqa: ANN401 (a DB-API connection)
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _translated(context: ExceptionContext) -> None:
+    """What the user can mend, in one sentence: the one boundary where the database's errors become ours."""
+    said = str(context.original_exception)
+    if "disk is full" in said or "No space left" in said:
+        raise ResourceError("the disk that holds the store is full; free some space and run the same again")
+    if "database is locked" in said:
+        raise ResourceError("another process holds the store; wait for it or stop it, then run the same again")
+    if "readonly database" in said:
+        raise ResourceError("the store is read-only; make its folder writable or set FREEHOLD_HOME to one that is")
