@@ -21,6 +21,7 @@ from freehold.store.workspace import Workspace, read_record, write_record
 
 # Spinning threads stop all work as soon as another test wants a core.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 LAYERS = 2
 
 

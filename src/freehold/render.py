@@ -4,10 +4,11 @@ A `Prompt` says how a task is put to a model; a `Renderer` turns messages into i
 tokenizer. The trainer, the evaluation and the gateway all go through here, so what is trained is what is served.
 """
 
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from freehold.errors import ModelFileError
 from freehold.records import Message, Record, digest
@@ -76,6 +77,22 @@ class ChatTemplate(Record, frozen=True, kw_only=True):
             if token in content:
                 content = content.replace(token, f"{token[0]} {token[1:]}")
         return content
+
+
+def json_answer(reference: str, schema: dict[str, Any]) -> str:
+    """A JSON reference as a model learns to write it: on one line, keys in the schema's order, as engines decode it."""
+    return json.dumps(_in_order(json.loads(reference), schema), ensure_ascii=False)
+
+
+def _in_order(value: Any, schema: Any) -> Any:  # noqa: ANN401 (JSON)
+    rules = schema if isinstance(schema, dict) else {}
+    if isinstance(value, list):
+        return [_in_order(each, rules.get("items")) for each in value]
+    if not isinstance(value, dict):
+        return value
+    properties = rules.get("properties", {})
+    names = [name for name in properties if name in value] + [name for name in value if name not in properties]
+    return {name: _in_order(value[name], properties.get(name)) for name in names}
 
 
 class Rendered(Record, frozen=True, kw_only=True):

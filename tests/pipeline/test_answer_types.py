@@ -9,6 +9,7 @@ from freehold import pipeline, spec
 from freehold.evaluation import report as reports
 from freehold.progress import SILENT
 from freehold.records import CandidateKind
+from freehold.render import json_answer
 from freehold.store.workspace import Workspace
 
 _JSON = """\
@@ -50,7 +51,7 @@ def test_json_answers_satisfy_the_schema(tmp_path: Path, tiny_workspace: Workspa
     for answers in reports.read_rows(tiny_workspace, outcome.report).values():
         for row in answers:
             assert set(json.loads(row.answer)) == {"kind", "long"}
-            assert row.scores["schema_validity"] == 1.0
+            assert row.scores["schema_valid"] == 1.0
 
 
 def test_text_answers_are_scored_freely(tmp_path: Path, tiny_workspace: Workspace) -> None:
@@ -60,3 +61,9 @@ def test_text_answers_are_scored_freely(tmp_path: Path, tiny_workspace: Workspac
     assert all(
         0.0 <= each.metric.low <= each.metric.value <= each.metric.high <= 1.0 for each in outcome.report.figures
     )
+
+
+def test_json_references_are_written_as_engines_decode_them() -> None:
+    schema = {"properties": {"b": {}, "a": {"items": {"properties": {"y": {}, "x": {}}}}}}
+    written = json_answer('{"a":[{"x":1,"y":"é"}],"c":null,"b":2}', schema)
+    assert written == '{"b": 2, "a": [{"y": "é", "x": 1}], "c": null}'

@@ -62,10 +62,10 @@ def regex_gbnf(pattern: str) -> str:
 
 
 def checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema as an engine should decode under it: JSON on one line, with at most one space where JSON allows some.
+    """The schema as an engine should decode under it: JSON on one line, spaced as `render.json_answer` writes it.
 
-    Left alone, engines allow line breaks and indentation, in which a small model loses itself. `x-guidance` is
-    llguidance's word; other engines ignore it. Raises `UserError` where it is no JSON Schema.
+    Left alone, engines allow any white space, in which a small model loses itself. `x-guidance` is llguidance's word;
+    other engines ignore it. Raises `UserError` where it is no JSON Schema.
     """
     from jsonschema import Draft202012Validator, SchemaError
 
@@ -73,7 +73,8 @@ def checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         raise UserError(f"the JSON Schema is not one: {error.message}") from None
-    return schema | {"x-guidance": {"whitespace_pattern": "[ ]?"}}
+    spacing = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+    return schema | {"x-guidance": spacing}
 
 
 def permits(constraint: Constraint, text: str) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 from freehold.errors import DataError, ModelFileError, NotFoundError
 from freehold.progress import Progress
 from freehold.records import AdapterManifest, Base, Dataset, Example, Split, digest
-from freehold.render import Prompt, Rendered, Renderer
+from freehold.render import Prompt, Rendered, Renderer, json_answer
 from freehold.store.workspace import Workspace, read_record, write_record
 from freehold.tuning.base import WEIGHTS_FILE
 from freehold.tuning.checkpoint import TrainerState, read_state
@@ -100,7 +100,7 @@ def _rendered(examples: Sequence[Example], split: Split, tuning: Tuning, rendere
     for example in examples:
         if example.split is not split:
             continue
-        each = renderer.example(tuning.prompt.messages(example.messages), example.reference)
+        each = renderer.example(tuning.prompt.messages(example.messages), _answer(example, tuning.dataset))
         if len(each.prompt) + len(each.answer) > tuning.base.context_length:
             raise DataError(
                 f"{example.origin}: {len(each.prompt) + len(each.answer)} tokens are more than the "
@@ -108,6 +108,11 @@ def _rendered(examples: Sequence[Example], split: Split, tuning: Tuning, rendere
             )
         rendered.append(each)
     return rendered
+
+
+def _answer(example: Example, dataset: Dataset) -> str:
+    """The reference as the model should write it."""
+    return json_answer(example.reference, dataset.json_schema) if dataset.json_schema else example.reference
 
 
 def _keep(tuning: Tuning, trained: Trained, template: str, workspace: Workspace) -> AdapterManifest:
