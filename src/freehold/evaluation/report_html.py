@@ -95,7 +95,7 @@ def environment() -> "Environment":
 
 
 def _share(value: float) -> str:
-    return f"{100 * value:.1f} %"
+    return f"{100 * value:.1f}\u00a0%"
 
 
 def _milliseconds(value: float) -> str:
