@@ -45,7 +45,7 @@ def example(at: int, provenance: Provenance, session: str | None = None) -> Exam
         salt="",
         split=Split.HELD_OUT,
         messages=(Message(role="user", content=f"message {at}"),),
-        reference="a",
+        reference=f"answer {at % 12}",
         provenance=provenance,
         origin="test",
         session=session,

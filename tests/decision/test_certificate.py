@@ -148,6 +148,15 @@ def test_three_candidates_against_an_incumbent_share_the_error(material: Make) -
     assert false_switches(material, draw) < 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
 
 
+def test_a_margin_wider_than_the_effect_decides_nothing(material: Make) -> None:
+    # Both are hardly better than always giving the commonest of twelve answers (a twelfth of them).
+    poor = {INCUMBENT: answers(240, range(200)), TUNED: answers(240, range(2, 202))}
+    decision = material(poor, margin=0.3).decide()
+    assert decision.verdict is Verdict.NEED_MORE_DATA
+    assert "a margin of 30 points can decide nothing here: incumbent is only 8.3 points better" in decision.reasons[0]
+    assert material(poor, margin=0.05).decide().verdict is Verdict.SWITCH
+
+
 def test_a_changed_margin_is_told_as_a_new_plan(material: Make) -> None:
     scores = {INCUMBENT: answers(200, [1]), TUNED: answers(200, [2, 3, 4, 5])}
     strict = material(scores, margin=0.02).decide()

@@ -139,6 +139,12 @@ class Case:
             if name != rival
         )
 
+    def effect(self, name: str) -> float:
+        """How much better than always giving the commonest answer somebody does, as a share of 1."""
+        values = self.scored[name].values
+        commonest = max(Counter(example.reference for example in self.compared).values())
+        return (sum(values) - commonest) / len(values)
+
     def figures(self, name: str) -> CandidateFigures:
         return next(each for each in self.report.figures if each.candidate.name == name)
 
@@ -178,6 +184,8 @@ def _among_candidates(case: Case) -> Finding:
 
 def _switch(case: Case, chosen: Comparison, passed: int) -> Finding:
     better = chosen.difference.low > 0
+    if not better and case.effect(chosen.against) <= case.plan.margin:
+        return _margin_too_wide(case, chosen)
     how = f"better than {chosen.against}" if better else f"within {points(case.plan.margin)} of {chosen.against}"
     first = f"it is {how} (difference {spell(chosen.difference)})"
     reasons = [first, _rule(case)]
@@ -188,6 +196,16 @@ def _switch(case: Case, chosen: Comparison, passed: int) -> Finding:
     if passed > 1:
         reasons.append(f"{passed} candidates are good enough; it is the simplest and cheapest of them to run")
     return Finding(Verdict.SWITCH, chosen, tuple(reasons))
+
+
+def _margin_too_wide(case: Case, chosen: Comparison) -> Finding:
+    """A margin as wide as the effect itself lets through a candidate that understands nothing (ICH E10, section 1.5.1)."""
+    why = (
+        f"a margin of {points(case.plan.margin)} can decide nothing here: {chosen.against} is only "
+        f"{points(max(0.0, case.effect(chosen.against)))} better than always giving the commonest answer"
+    )
+    how = "decide on a margin that is smaller than that: decide.margin in the task file"
+    return Finding(Verdict.NEED_MORE_DATA, chosen, (why, how, _rule(case)))
 
 
 def _undecided(case: Case, nearest: Comparison) -> Finding:
