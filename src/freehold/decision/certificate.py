@@ -199,7 +199,7 @@ def _switch(case: Case, chosen: Comparison, passed: int) -> Finding:
 
 
 def _margin_too_wide(case: Case, chosen: Comparison) -> Finding:
-    """A margin as wide as the effect itself lets through a candidate that understands nothing (ICH E10, section 1.5.1)."""
+    """A margin as wide as the effect lets through a candidate that understands nothing (cf. ICH E10)."""
     why = (
         f"a margin of {points(case.plan.margin)} can decide nothing here: {chosen.against} is only "
         f"{points(max(0.0, case.effect(chosen.against)))} better than always giving the commonest answer"
