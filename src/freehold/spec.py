@@ -106,6 +106,9 @@ class DataSpec(Section):
         False,
         description="Hide personal and secret values before anything is kept; the model is asked likewise.",
     )
+    time: str | None = Field(
+        None, description="The column of a row's time: the newest rows are held out, instead of rows drawn by the seed."
+    )
     licence: str | None = Field(None, description="Under what the data may be used; for the data card.")
     consent: str | None = Field(None, description="What its subjects agreed to; for the data card.")
     limit: int | None = Field(None, gt=0, description="Use only this many training rows, chosen by the seed.")

@@ -5,13 +5,14 @@ Neighbours are dropped from training and validation, and counted; an independent
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from freehold.data import corrections, curate, exchange, files, pairs
 from freehold.data.answers import check_for
 from freehold.data.duplicates import apart, distinct
 from freehold.data.freeze import Parts, Salts, examples, freeze, read
 from freehold.data.leakage import leaks
+from freehold.data.moment import moment
 from freehold.data.origin import Origin, origins_of
 from freehold.data.redact import redacted
 from freehold.data.row import Dropped, Row
@@ -114,6 +115,8 @@ def _take(work: _Work, fields: files.Fields, index: int, place: str, rows: list[
     else:
         row, heard = pairs.to_row(fields, index, place, spec)
     row = redacted(row) if spec.redact else row
+    if spec.time is not None:
+        row = replace(row, at=moment(fields.get(spec.time), spec.time, place))
     if work.subjects.is_forgotten(row.subject):
         work.dropped.append(Dropped(row, "forgotten"))
     elif heard.rejected:
@@ -177,13 +180,19 @@ def _limited(work: _Work, train: list[Row], validation: list[Row]) -> tuple[list
     limit = work.file.task.data.limit
     if limit is None or limit >= len(train):
         return train, validation
-    train, unused = choose(train, limit / len(train), work.draw("limit"), work.by_answer)
+    train, unused = _drawn(work, train, limit)
     fewer = max(1, limit // 7)
     if fewer < len(validation):
-        validation, more = choose(validation, fewer / len(validation), work.draw("limit"), work.by_answer)
+        validation, more = _drawn(work, validation, fewer)
         unused += more
     work.dropped += [Dropped(row, "over_limit") for row in unused]
     return train, validation
+
+
+def _drawn(work: _Work, rows: list[Row], count: int) -> tuple[list[Row], list[Row]]:
+    """So many rows by the seed, whatever their times, and the rest."""
+    timeless = [replace(row, at=None) for row in rows]
+    return choose(timeless, count / len(rows), work.draw("limit"), work.by_answer)
 
 
 def _none_leaks(rows: dict[Split, list[Row]]) -> None:

@@ -45,4 +45,5 @@ def _fields(exchange: Exchange, said: Feedback | None) -> Fields | None:
         "subject": exchange.subject,
         "feedback": {"verdict": said.verdict, "correction": said.correction} if said else None,
         "redactions": exchange.redactions,
+        "at": exchange.at / 1e6,
     }

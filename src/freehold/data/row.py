@@ -10,7 +10,10 @@ from freehold.records import Message, Provenance
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One candidate for an example. `index` counts all rows of all sources in reading order."""
+    """One candidate for an example. `index` counts all rows of all sources in reading order.
+
+    `at` is in seconds since 1970, where the task names a column of times.
+    """
 
     index: int
     origin: str
@@ -20,6 +23,7 @@ class Row:
     incumbent_answer: str | None = None
     session: str | None = None
     subject: str | None = None
+    at: float | None = None
 
     @property
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""Choosing rows by the seed: whole sessions where rows have one, in proportion to the labels otherwise."""
+"""Choosing rows: the newest where rows have times; else by the seed, whole sessions or in proportion to the labels."""
 
 import hashlib
 from collections import defaultdict
@@ -10,14 +10,22 @@ from freehold.data.row import Row
 def choose(rows: Sequence[Row], share: float, draw: str, by_answer: bool) -> tuple[list[Row], list[Row]]:
     """Part rows into about `share` of them (0..1) and the rest, both in their old order.
 
-    `draw` names the seed and the purpose, so that two draws differ. A session is never parted; without sessions each
-    answer gives its share where `by_answer`, but never its last row.
+    Rows with times give the newest. Otherwise `draw` names the seed and the purpose, so that two draws differ: a session
+    is never parted; without sessions each answer gives its share where `by_answer`, but never its last row.
     """
-    if any(row.session is not None for row in rows):
+    if rows and all(row.at is not None for row in rows):
+        chosen = _newest(rows, share)
+    elif any(row.session is not None for row in rows):
         chosen = _by_session(rows, share, draw)
     else:
         chosen = _by_answer(rows, share, draw, by_answer)
     return [row for row in rows if row.index in chosen], [row for row in rows if row.index not in chosen]
+
+
+def _newest(rows: Sequence[Row], share: float) -> set[int]:
+    """The newest rows. Older ones of their sessions are the caller's to keep apart."""
+    ordered = sorted(rows, key=lambda row: (row.at or 0.0, row.index))
+    return {row.index for row in ordered[len(rows) - round(share * len(rows)) :]}
 
 
 def _by_session(rows: Sequence[Row], share: float, draw: str) -> set[int]:
