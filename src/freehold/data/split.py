@@ -10,8 +10,8 @@ from freehold.data.row import Row
 def choose(rows: Sequence[Row], share: float, draw: str, by_answer: bool) -> tuple[list[Row], list[Row]]:
     """Part rows into about `share` of them (0..1) and the rest, both in their old order.
 
-    Rows with times give the newest. Otherwise `draw` names the seed and the purpose, so that two draws differ: a session
-    is never parted; without sessions each answer gives its share where `by_answer`, but never its last row.
+    Rows with times give the newest. Otherwise `draw` names the seed and the purpose, so that two draws differ: whole
+    sessions, or without any a share of each answer where `by_answer`, but never its last row.
     """
     if rows and all(row.at is not None for row in rows):
         chosen = _newest(rows, share)
