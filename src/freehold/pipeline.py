@@ -333,7 +333,7 @@ class Flow:
         return tuple(names)
 
     def _deploy(self, name: str, target: Target, evidence: dict[str, str], reason: str) -> None:
-        """One deployment, unless it stands like this already."""
+        """One deployment, unless it stands like this already or a person chose otherwise on the same evidence."""
         deployment = Deployment(
             name=name,
             target=target,
@@ -344,6 +344,8 @@ class Flow:
             evidence=evidence,
         )
         standing = deployments.all_current(self._store).get(name)
+        if standing is not None and standing.evidence.get("decision") == evidence["decision"]:
+            return  # this decision was acted on; what a person chose since then stays
         if standing is None or msgspec.structs.replace(standing, evidence=evidence) != deployment:
             deployments.deploy(self._store, deployment, reason)
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,16 @@ def test_every_candidate_is_served(outcome: pipeline.Outcome, house: Workspace) 
     assert "things:tuned-smollm2-135m-instruct" in served
     if outcome.decision.verdict is Verdict.SWITCH:
         assert outcome.served[0] == "things"
+
+
+def test_what_a_person_chose_outlives_the_next_run(
+    outcome: pipeline.Outcome, house: Workspace, freehold: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FREEHOLD_HOME", str(house.root))
+    assert freehold("deploy", "choose", "things", "things:classifier-tf-idf", "--reason", "cheaper") == 0
+    pipeline.run(spec.load(house.root.parent / "task.yaml"), house, SILENT)
+    standing = deployments.current(connect(house.database_url), "things")
+    assert isinstance(standing.target, deployments.ClassifierTarget)
 
 
 def test_the_page_is_one_file_that_asks_nobody(outcome: pipeline.Outcome) -> None:

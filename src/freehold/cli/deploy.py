@@ -47,6 +47,25 @@ def deploy_remote(
     say(f"{name} stands for {deployments.target_name(target)}")
 
 
+@deploy.command("choose")
+def choose_target(
+    name: Annotated[str, typer.Argument(help="The public model name, such as a task's own.")],
+    other: Annotated[str, typer.Argument(help="A deployed name, such as frontline-triage:classifier-tf-idf.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with the row.")] = "freehold deploy choose",
+) -> None:
+    """Let a name stand for what another deployed name stands for: a person's choice, which the next run keeps."""
+    from msgspec.structs import replace
+
+    from freehold.store import deployments
+
+    store = recorded()
+    chosen = deployments.current(store, other)
+    row = deployments.deploy(store, replace(chosen, name=name), reason)
+    say(
+        f"{name} stands for {deployments.target_name(chosen.target)} (row {row}); a running gateway follows in a second"
+    )
+
+
 @deploy.command("set")
 def set_deployment(
     name: Annotated[str, typer.Argument(help="The public model name.")],
