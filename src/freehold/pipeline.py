@@ -333,7 +333,7 @@ class Flow:
         return tuple(names)
 
     def _deploy(self, name: str, target: Target, evidence: dict[str, str], reason: str) -> None:
-        """One deployment, unless it stands like this already or a person chose otherwise on the same evidence."""
+        """One deployment for a new decision; what a person chose since the last one (target, shares, bounds) stays."""
         deployment = Deployment(
             name=name,
             target=target,
@@ -344,10 +344,12 @@ class Flow:
             evidence=evidence,
         )
         standing = deployments.all_current(self._store).get(name)
-        if standing is not None and standing.evidence.get("decision") == evidence["decision"]:
-            return  # this decision was acted on; what a person chose since then stays
-        if standing is None or msgspec.structs.replace(standing, evidence=evidence) != deployment:
+        if standing is None:
             deployments.deploy(self._store, deployment, reason)
+        elif standing.evidence.get("decision") != evidence["decision"]:
+            mine = {"shares": standing.shares, "shadow": standing.shadow, "fallbacks": standing.fallbacks}
+            kept = msgspec.structs.replace(deployment, bounds=standing.bounds, **mine)
+            deployments.deploy(self._store, kept, reason)
 
     # -- what the stages share -----------------------------------------------------------------------------------
 
