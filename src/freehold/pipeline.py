@@ -214,7 +214,7 @@ class Flow:
             parameters=base.parameters,
         )
         with self._engine(base) as engine:
-            answerer = EngineAnswerer(engine, renderer, prompt, self._task)
+            answerer = EngineAnswerer(engine, renderer, prompt, self._task, concurrency=1)
             self._measure(candidate, answerer, BaseTarget(base=base.name, prompt=prompt))
 
     def measure_classifier(self) -> None:
@@ -282,7 +282,9 @@ class Flow:
         )
         path = self._workspace.adapters / manifest.digest / adapter.GGUF_FILE
         with self._engine(base, {manifest.digest: path}) as engine:
-            answerer = EngineAnswerer(engine, self._renderer(base), prompt, self._task, adapter=manifest.digest)
+            answerer = EngineAnswerer(
+                engine, self._renderer(base), prompt, self._task, adapter=manifest.digest, concurrency=1
+            )
             target = AdapterTarget(base=base.name, adapter=manifest.digest, prompt=prompt)
             self._measure(candidate, answerer, target)
 
@@ -398,8 +400,10 @@ class Flow:
         return Renderer(self._workspace.models / base.name)
 
     def _engine(self, base: Base, adapters: Mapping[str, Path] | None = None) -> OnDemand:
+        """One slot, asked one question at a time: beside others an answer is computed in another order, which rounds
+        differently and flips near-ties, and the same inputs would give another report (invariant 7)."""
         return OnDemand(
-            LlamaCpp(self._serving_weights(base), adapters, Settings(context=min(base.context_length, 2048)))
+            LlamaCpp(self._serving_weights(base), adapters, Settings(slots=1, context=min(base.context_length, 2048)))
         )
 
     def _serving_weights(self, base: Base) -> Path:
