@@ -1,6 +1,8 @@
 """A running gateway sends a failing canary back without anybody's help, and no client sees a failure."""
 
+import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -15,7 +17,11 @@ PLAIN = ClassifierTarget(digest="c" * 64, folder="models/plain")
 
 
 def test_a_failing_canary_goes_back_by_itself(
-    house: House, upstream: RunningUpstream, monkeypatch: pytest.MonkeyPatch
+    house: House,
+    upstream: RunningUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+    freehold: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(rollback, "WATCH_EVERY_S", 0.1)
     upstream.turn(errors=1.0)
@@ -30,3 +36,9 @@ def test_a_failing_canary_goes_back_by_itself(
             time.sleep(0.1)
     assert current(house.store, "pair").shares == ()
     assert len(list((house.workspace.root / "review").glob("pair-*.json"))) == 1
+    monkeypatch.setenv("FREEHOLD_HOME", str(house.workspace.root))
+    capsys.readouterr()
+    assert freehold("deploy", "review", "pair", "--json") == 0
+    queue = json.loads(capsys.readouterr().out)
+    assert queue["exchanges"]
+    assert freehold("deploy", "review", "other") == 2

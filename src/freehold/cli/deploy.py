@@ -10,6 +10,7 @@ from freehold.errors import UserError
 from freehold.records import Bounds
 from freehold.store.workspace import Workspace
 
+_WIDEST = 60
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 deploy = typer.Typer(no_args_is_help=True, add_completion=False, help="Public model names and what stands behind them.")
@@ -139,6 +140,35 @@ def _bound(text: str) -> dict[str, float]:
     if not 0 < number < most:
         raise UserError(f"{text}: write a number above 0{'' if name == 'latency_ms' else ' and below 1'}")
     return {name: number}
+
+
+@deploy.command("review")
+def review_disputed(
+    name: Annotated[str, typer.Argument(help="The public model name whose canary went back.")],
+    json: JsonOption = False,
+) -> None:
+    """Show what failed or was disputed when a canary went back: the next review queue."""
+    from freehold.gateway.rollback import newest_queue
+    from freehold.store import exchanges
+
+    store = recorded()
+    queue = newest_queue(Workspace.here(), name)
+    disputed = [exchanges.found(store, each)[0] for each in queue.exchanges]
+    if json:
+        return as_json({"name": name, "row": queue.row, "reasons": queue.reasons, "exchanges": disputed})
+    for reason in queue.reasons:
+        say(f"  {reason}")
+    table(
+        ["exchange", "answered by", "asked", "answered"],
+        [[each.id, each.answered_by, _short(each.request), _short(each.answer)] for each in disputed],
+    )
+    say("  say what is right: POST /freehold/v1/feedback; a correction becomes a reference")
+
+
+def _short(text: str | None) -> str:
+    """The beginning of a JSON text, or why there is none."""
+    shown = text or "(not kept)"
+    return shown if len(shown) <= _WIDEST else f"{shown[: _WIDEST - 1]}…"
 
 
 @deploy.command("rollback")

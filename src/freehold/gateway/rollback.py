@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from freehold.decision.rollback import Observation, Ruling, rule
+from freehold.errors import NotFoundError
 from freehold.gateway.sources import Failure
 from freehold.records import Record
 from freehold.store.database import Store
 from freehold.store.deployments import Deployment, RemoteTarget, Target, all_current, canary_since, deploy, target_name
 from freehold.store.traffic import Attempted, attempted
-from freehold.store.workspace import Workspace, write_record
+from freehold.store.workspace import Workspace, read_record, write_record
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,15 @@ class ReviewQueue(Record, frozen=True, kw_only=True):
     row: int
     reasons: tuple[str, ...]
     exchanges: tuple[str, ...]
+
+
+def newest_queue(workspace: Workspace, name: str) -> ReviewQueue:
+    """The queue that the name's last rollback left; raises `NotFoundError` where there was none."""
+    found = [read_record(path, ReviewQueue) for path in (workspace.root / "review").glob("*.json")]
+    of_name = [queue for queue in found if queue.name == name]
+    if not of_name:
+        raise NotFoundError(f"no canary of {name} has gone back; there is nothing to review")
+    return max(of_name, key=lambda queue: queue.row)
 
 
 async def watch(workspace: Workspace, store: Store) -> None:
