@@ -26,10 +26,10 @@ def choose(settings: LoraSettings, examples: int, labels: int) -> tuple[LoraReci
     """The recipe for so many training examples of so many labels (0: none), and where each number came from."""
     epochs, why_epochs = _epochs(examples, labels)
     derived = {
-        "rank": (16, "default: more did not help a 135M base on labels"),
-        "learning_rate": (1e-3, "default for adapters on bases under 1B"),
+        "rank": (16, "default"),
+        "learning_rate": (1e-3, "default"),
         "epochs": (epochs, why_epochs),
-        "batch_tokens": (768, "default: the longest step that still gives hundreds of updates"),
+        "batch_tokens": (768, "default"),
     }
     values: dict[str, float | int] = {}
     rows = []
