@@ -120,7 +120,14 @@ _NUMBERS = "一二三四五六七八九十百千万亿零两半双单几"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_any_script_goes_through_unharmed(script: str, tmp_path: Path, tiny_workspace: Workspace) -> None:
+def test_any_script_goes_through_unharmed(
+    script: str,
+    tmp_path: Path,
+    tiny_workspace: Workspace,
+    freehold: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Through the pipeline, the report, the terminal and the server."""
     texts, day = SCRIPTS[script]
     pairs = [(f"{mark * 3}{at} {day} {mark}{at * 37} {text}", label) for label, text in texts.items()
              for at, mark in enumerate(_NUMBERS)]  # fmt: skip
@@ -131,3 +138,31 @@ def test_any_script_goes_through_unharmed(script: str, tmp_path: Path, tiny_work
     page = outcome.page.read_text(encoding="utf-8")
     assert all(label in page for label in texts)
     assert 'dir="auto"' in page
+    name = f"{script}:tuned-smollm2-135m-instruct"
+    capsys.readouterr()
+    assert freehold("ask", name, pairs[0][0]) == 0
+    assert capsys.readouterr().out.strip() in texts
+    assert _served(tiny_workspace, name, pairs[0][0]) in texts
+
+
+def _served(workspace: Workspace, name: str, message: str) -> str | None:
+    """What the real server answers to the real client."""
+    import socket
+
+    from openai import OpenAI
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "freehold", "serve", "--port", str(port)]
+    environment = {**os.environ, "FREEHOLD_HOME": str(workspace.root)}
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        assert "gateway on" in server.stdout.readline()
+        client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=60)
+        reply = client.chat.completions.create(model=name, messages=[{"role": "user", "content": message}])
+        return reply.choices[0].message.content
+    finally:
+        server.terminate()
+        server.wait(30)
