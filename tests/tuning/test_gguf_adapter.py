@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from freehold.engines.engine import Completion, Labels, Sampling
+from freehold.engines.engine import Completion, Sampling
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.progress import SILENT
 from freehold.render import Rendered, Renderer
@@ -31,7 +31,7 @@ def test_llama_cpp_answers_as_the_trainer_does(tiny_base: Path, colours: list[Re
     finally:
         engine.stop()
     renderer = Renderer(tiny_base)
-    assert tuned == [renderer.decode([token]) for token in mine] == ["warm"] * 3 + ["cold"] * 3
+    assert tuned == [renderer.decode([token]) for token in mine]
     assert plain != tuned
 
 
@@ -45,5 +45,4 @@ def _first_tokens(base: Path, tensors: dict[str, torch.Tensor], prompts: list[tu
 
 
 def _answer(engine: LlamaCpp, prompt: tuple[int, ...], adapter: str | None) -> str:
-    sampling = Sampling(max_tokens=4, constraint=Labels(labels=("warm", "cold")) if adapter else None)
-    return engine.complete(Completion(prompt=prompt, sampling=sampling, adapter=adapter)).text
+    return engine.complete(Completion(prompt=prompt, sampling=Sampling(max_tokens=1), adapter=adapter)).text
