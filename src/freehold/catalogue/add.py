@@ -1,6 +1,5 @@
 """Own models: a local file or a hub id, kept in the workspace with the same record as the models that ship."""
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +11,7 @@ from freehold.catalogue.model import Fact, HubSource, LocalSource, Model, ModelF
 from freehold.catalogue.pull import GGUF
 from freehold.errors import ModelFileError, UserError
 from freehold.records import Record
-from freehold.store.workspace import Workspace, write_record
+from freehold.store.workspace import Workspace, file_sha256, write_record
 
 _WISHED = ("country", "release_month", "parameters", "architecture", "context_length", "languages", "base")
 
@@ -33,7 +32,9 @@ def from_file(stated: Statement, path: Path, workspace: Workspace) -> Model:
     found = inspect.inspect(path)
     if found.format != "GGUF":
         raise ModelFileError(f"{path}: is {found.format}; a base is added as GGUF, which `freehold` can serve and tune")
-    file = ModelFile(name=GGUF, sha256=_sha256(path), size=found.size, sources=(LocalSource(path=str(path.resolve())),))
+    file = ModelFile(
+        name=GGUF, sha256=file_sha256(path), size=found.size, sources=(LocalSource(path=str(path.resolve())),)
+    )
     return _keep(_entry(stated, file, found), workspace)
 
 
@@ -89,8 +90,3 @@ def _keep(entry: Model, workspace: Workspace) -> Model:
         raise UserError(f"{entry.name}: the catalogue has a model of that name; choose another")
     write_record(model.own_folder(workspace) / f"{entry.name}.json", entry)
     return entry
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

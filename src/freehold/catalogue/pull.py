@@ -22,7 +22,7 @@ from freehold.errors import ModelFileError, UserError
 from freehold.progress import Progress, Step
 from freehold.records import Base, BaseFile, digest
 from freehold.render import TEMPLATE_FILE, TOKENIZER_FILE
-from freehold.store.workspace import Workspace, atomic_file, read_record, write_record
+from freehold.store.workspace import Workspace, atomic_file, file_sha256, read_record, write_record
 
 BASE_FILE = "base.json"
 GGUF = "weights.gguf"
@@ -114,7 +114,7 @@ def _file(file: ModelFile, locked: LockedFile | None, partial: Path, step: Step)
 def _write(file: ModelFile, source: Source, ready: Path, step: Step) -> None:
     """Copy a source's file into place; refused before it appears if its length or digest differs."""
     target = ready / file.name
-    if target.exists() and _sha256(target, lambda count: None) == file.sha256:
+    if target.exists() and file_sha256(target) == file.sha256:
         step.advance(file.size)
         return
     with atomic_file(target) as handle:
@@ -141,7 +141,7 @@ def _prepare(found: Model, folder: Path, weights: LockedFile) -> Base:
     facts = _from_gguf(found, folder) if weights.name == GGUF else _from_safetensors(found, folder, weights.name)
     architecture, parameters, context, template_digest = facts
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    files = {path.relative_to(folder).as_posix(): _sha256(path, lambda count: None) for path in paths}
+    files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
     return Base(
         name=found.name,
         digest=digest(files),

@@ -4,7 +4,6 @@ Text is UTF-8 (a byte-order mark is allowed). A Parquet file has no lines; its r
 """
 
 import csv
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from freehold.errors import DataError
+from freehold.store.workspace import file_sha256
 
 Fields = dict[str, Any]
 LONGEST_LINE = 16 * 2**20
@@ -34,8 +34,7 @@ def read(path: Path) -> Iterator[tuple[int, Fields]]:
 def sha256(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
     present(path)
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return file_sha256(path)
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -1,11 +1,11 @@
 """Adapter files, and the digests that they must have each time they are loaded."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from freehold.errors import ModelFileError
+from freehold.store.workspace import file_sha256
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class AdapterFiles:
 
     def checked(self) -> dict[str, str]:
         """The digest of every file as it lies on disk; raises `ModelFileError` where it is not the one recorded."""
-        found = {name: file_sha256(name, path) for name, path in self.paths.items()}
+        found = {name: adapter_sha256(name, path) for name, path in self.paths.items()}
         for name, expected in self.digests.items():
             if name in found and found[name] != expected:
                 raise ModelFileError(
@@ -34,10 +34,9 @@ class AdapterFiles:
         return found
 
 
-def file_sha256(name: str, path: Path) -> str:
+def adapter_sha256(name: str, path: Path) -> str:
     """SHA-256 (hex) of an adapter's file; raises `ModelFileError` where it cannot be read."""
     try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise ModelFileError(f"{path}: adapter {name} cannot be read ({error.strerror})") from None

@@ -64,8 +64,8 @@ class _Pools:
 
     def _recorded(self, adapter: str) -> str:
         """The SHA-256 that the adapter's file must have each time it is loaded."""
-        from freehold.engines.adapters import file_sha256
+        from freehold.engines.adapters import adapter_sha256
 
         folder = self._workspace.adapters / adapter
         recorded = read_record(folder / _MANIFEST, AdapterManifest).gguf_sha256
-        return recorded or file_sha256(adapter, folder / _ADAPTER)
+        return recorded or adapter_sha256(adapter, folder / _ADAPTER)

@@ -9,6 +9,7 @@ Files are written atomically: to a neighbour first, fsynced, then renamed. Recor
 """
 
 import fcntl
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -125,6 +126,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file, or nothing."""
     with atomic_file(path) as handle:
         handle.write(content)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes; raises `OSError` where it cannot be read."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def write_record(path: Path, record: msgspec.Struct) -> None:

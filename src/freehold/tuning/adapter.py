@@ -3,7 +3,6 @@
 adapters/<digest>/  adapter_model.safetensors  adapter_config.json  adapter.gguf  manifest.json (written last)
 """
 
-import hashlib
 import resource
 import shutil
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from freehold.errors import DataError, ModelFileError, NotFoundError
 from freehold.progress import Progress
 from freehold.records import AdapterManifest, Base, Dataset, Example, Split, digest
 from freehold.render import Prompt, Rendered, Renderer, json_answer
-from freehold.store.workspace import Workspace, read_record, write_record
+from freehold.store.workspace import Workspace, file_sha256, read_record, write_record
 from freehold.tuning.base import WEIGHTS_FILE
 from freehold.tuning.checkpoint import TrainerState, read_state
 from freehold.tuning.gguf_adapter import write_gguf_adapter
@@ -89,7 +88,7 @@ def read_adapter(workspace: Workspace, adapter: str, base: Base) -> AdapterManif
         raise ModelFileError(f"adapter {adapter[:12]} was tuned on another {manifest.base}; tune again on this one")
     if manifest.template_digest != base.template_digest:
         raise ModelFileError(f"adapter {adapter[:12]} was tuned with another chat template; tune again with this one")
-    if not (folder / ADAPTER_FILE).is_file() or _sha256(folder / ADAPTER_FILE) != manifest.weights_sha256:
+    if not (folder / ADAPTER_FILE).is_file() or file_sha256(folder / ADAPTER_FILE) != manifest.weights_sha256:
         raise ModelFileError(f"{folder / ADAPTER_FILE}: is not the file that was recorded; tune again")
     return manifest
 
@@ -143,8 +142,8 @@ def _manifest(tuning: Tuning, trained: Trained, template: str, work: Path) -> Ad
         seed=tuning.seed,
         versions=_versions(),
         template_digest=template,
-        weights_sha256=_sha256(work / ADAPTER_FILE),
-        gguf_sha256=_sha256(work / GGUF_FILE),
+        weights_sha256=file_sha256(work / ADAPTER_FILE),
+        gguf_sha256=file_sha256(work / GGUF_FILE),
         losses=state.losses,
         best_step=state.best_step,
         seconds=round(state.seconds, 2),
@@ -157,8 +156,3 @@ def _manifest(tuning: Tuning, trained: Trained, template: str, work: Path) -> Ad
 
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("freehold", "torch", "transformers")}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
