@@ -11,6 +11,7 @@ ROOMS = [
     "records",
     "spec",
     "render",
+    "pages",
     "store",
     "data",
     "catalogue",

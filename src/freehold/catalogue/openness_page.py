@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from freehold import pages
 from freehold.catalogue.openness import Index, Ranked
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ def page(of: Index, rows: Sequence[Ranked], weights: Mapping[str, float]) -> str
 
 @lru_cache(maxsize=1)
 def _template() -> "Template":
-    from jinja2 import Environment
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = pages.environment("catalogue")
     environment.filters["links"] = lambda text: [each for each in text.split() if each.startswith("http")]
-    return environment.from_string(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
+    return environment.get_template("openness.html")

@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from freehold import pages
 from freehold.decision import pictures
 from freehold.decision.break_even import BreakEven, Span
 from freehold.decision.certificate import headline, spell
@@ -85,16 +86,9 @@ def _amount(value: Decimal) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("freehold.decision", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages.environment("decision")
     environment.filters |= {
         "about": about,
         "curve": lambda found: Markup(pictures.break_even_curve(found)),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from freehold import pages
 from freehold.evaluation.charts import bars, curve, points, share_axis
 from freehold.evaluation.mistakes import confusions, worst
 from freehold.records import AdapterManifest, CandidateFigures, CandidateKind, Example, Report, Row
@@ -78,15 +79,7 @@ def _matrix(best: CandidateFigures) -> list[list[tuple[int, float]]] | None:
 @lru_cache(maxsize=1)
 def environment() -> "Environment":
     """Where this room's templates and their filters live."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("freehold.evaluation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages.environment("evaluation")
     environment.filters["share"] = _share
     environment.filters["metric"] = lambda name: METRIC_WORDS.get(name, name.replace("_", " "))
     environment.filters["kind"] = lambda kind: KIND_WORDS[kind]
