@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from freehold.catalogue.pull import BASE_FILE, pull
+from freehold.catalogue.pull import pull
 from freehold.cli.main import run
 from freehold.errors import UserError
 from freehold.progress import SILENT
 from freehold.records import Base, digest
 from freehold.render import TEMPLATE_FILE, TOKENIZER_FILE
+from freehold.store.layout import BASE_FILE, WEIGHTS_FILE
 from freehold.store.workspace import Workspace, read_record, write_record
 
 # Spinning threads stop all work as soon as another test wants a core.
@@ -67,7 +68,7 @@ def smollm2_folder() -> Path:
 @pytest.fixture(scope="session")
 def smollm2(smollm2_folder: Path) -> Path:
     """The real small base's weights, a GGUF file."""
-    return smollm2_folder / "weights.gguf"
+    return smollm2_folder / WEIGHTS_FILE
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +78,9 @@ def tiny_base(smollm2_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     folder.mkdir()
     for name in (TOKENIZER_FILE, TEMPLATE_FILE):
         shutil.copy(smollm2_folder / name, folder / name)
-    _first_layers(smollm2_folder / "weights.gguf", folder / "weights.gguf")
+    _first_layers(smollm2_folder / WEIGHTS_FILE, folder / WEIGHTS_FILE)
     whole = read_record(smollm2_folder / BASE_FILE, Base)
-    content = (folder / "weights.gguf").read_bytes()
+    content = (folder / WEIGHTS_FILE).read_bytes()
     weights = replace(whole.weights, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
     write_record(folder / BASE_FILE, replace(whole, digest=digest(weights), weights=weights))
     return folder

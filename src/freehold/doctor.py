@@ -132,12 +132,13 @@ def _bases(workspace: Workspace) -> Iterator[Finding]:
 
 def _adapters(workspace: Workspace) -> Iterator[Finding]:
     from freehold.records import AdapterManifest
-    from freehold.tuning.adapter import MANIFEST_FILE, read_adapter
+    from freehold.store.layout import BASE_FILE, MANIFEST_FILE
+    from freehold.tuning.adapter import read_adapter
 
     for path in sorted(workspace.adapters.glob(f"*/{MANIFEST_FILE}")):
         try:
             manifest = read_record(path, AdapterManifest)
-            base = read_record(workspace.models / manifest.base / "base.json", Base)
+            base = read_record(workspace.models / manifest.base / BASE_FILE, Base)
             read_adapter(workspace, path.parent.name, base)
             yield Finding(
                 what="adapter", level=GOOD, detail=f"{path.parent.name[:12]} on {manifest.base}: digest verified"

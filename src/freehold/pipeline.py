@@ -36,7 +36,7 @@ from freehold.evaluation.answerers import (
     RemoteAnswerer,
     with_labels,
 )
-from freehold.evaluation.classifier import MANIFEST_FILE, Classifier
+from freehold.evaluation.classifier import CLASSIFIER_FILE, Classifier
 from freehold.evaluation.measure import measure
 from freehold.evaluation.prompted import careful_prompt, instruction
 from freehold.progress import Progress
@@ -64,10 +64,9 @@ from freehold.store.answers import Answers
 from freehold.store.database import connect
 from freehold.store.deployments import AdapterTarget, BaseTarget, ClassifierTarget, Deployment, RemoteTarget, Target
 from freehold.store.documents import Documents
+from freehold.store.layout import ADAPTER_GGUF, MANIFEST_FILE, SERVING_FILE
 from freehold.store.workspace import Workspace
 from freehold.tuning import adapter, recipe
-
-SERVING_WEIGHTS = "weights.q8_0.gguf"
 
 
 @dataclass(frozen=True)
@@ -231,7 +230,7 @@ class Flow:
             classifier.save(folders / classifier.digest)
             return classifier.digest
 
-        output = self._stage("classifier", inputs, lambda each: folders / each / MANIFEST_FILE, trained)
+        output = self._stage("classifier", inputs, lambda each: folders / each / CLASSIFIER_FILE, trained)
         classifier = Classifier.load(folders / output)
         candidate = Candidate(
             name="classifier (tf-idf)",
@@ -253,9 +252,7 @@ class Flow:
             return adapter.tune(tuning, self._examples, self._workspace, self._progress).digest
 
         adapters = self._workspace.adapters
-        output = self._stage(
-            f"tune {base.name}", tuning.digest, lambda each: adapters / each / adapter.MANIFEST_FILE, tuned
-        )
+        output = self._stage(f"tune {base.name}", tuning.digest, lambda each: adapters / each / MANIFEST_FILE, tuned)
         manifest = adapter.read_adapter(self._workspace, output, base)
         folder = self._workspace.adapters / manifest.digest
         card.write(folder, manifest, self._task.use, self._behind(), self._workspace)
@@ -280,7 +277,7 @@ class Flow:
             adapter=manifest.digest,
             parameters=base.parameters,
         )
-        path = self._workspace.adapters / manifest.digest / adapter.GGUF_FILE
+        path = self._workspace.adapters / manifest.digest / ADAPTER_GGUF
         with self._engine(base, {manifest.digest: path}) as engine:
             answerer = EngineAnswerer(
                 engine, self._renderer(base), prompt, self._task, adapter=manifest.digest, concurrency=1
@@ -409,7 +406,7 @@ class Flow:
     def _serving_weights(self, base: Base) -> Path:
         """The base in the encoding that is answered from fastest at the same quality (bench/serving.py)."""
         folder = self._workspace.models / base.name
-        target = folder / SERVING_WEIGHTS
+        target = folder / SERVING_FILE
         if not target.exists():
             with self._progress.step("re-encode"):
                 reencode(folder / base.weights.name, target, "Q8_0")

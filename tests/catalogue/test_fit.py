@@ -72,10 +72,10 @@ def test_the_real_engine_takes_what_was_estimated(pulled: Callable[[str], Path])
 
 @pytest.mark.slow
 def test_a_calibration_is_kept_and_used(pulled: Callable[[str], Path], tmp_path: Path) -> None:
-    from freehold.catalogue.pull import BASE_FILE
     from freehold.evaluation.calibration import calibrate
     from freehold.progress import SILENT
     from freehold.records import Base
+    from freehold.store.layout import BASE_FILE
     from freehold.store.workspace import read_record
 
     folder = pulled("smollm2-135m-instruct")

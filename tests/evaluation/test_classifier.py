@@ -7,7 +7,7 @@ import pytest
 from evaluation_material import examples
 
 from freehold.errors import DataError, ModelFileError
-from freehold.evaluation.classifier import MANIFEST_FILE, WEIGHTS_FILE, Classifier
+from freehold.evaluation.classifier import CLASSIFIER_FILE, WEIGHTS_FILE, Classifier
 from freehold.evaluation.grams import Grams
 
 TEXTS = [each.text for each in examples(60)]
@@ -43,7 +43,7 @@ def test_kept_without_pickle_and_read_back(plain: Classifier, tmp_path: Path) ->
 @pytest.mark.parametrize("damage", ["cut", "vocabulary", "gone"])
 def test_damage_is_refused(plain: Classifier, tmp_path: Path, damage: str) -> None:
     plain.save(tmp_path)
-    weights, manifest = tmp_path / WEIGHTS_FILE, tmp_path / MANIFEST_FILE
+    weights, manifest = tmp_path / WEIGHTS_FILE, tmp_path / CLASSIFIER_FILE
     if damage == "cut":
         weights.write_bytes(weights.read_bytes()[:-8])
     elif damage == "vocabulary":

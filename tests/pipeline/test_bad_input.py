@@ -89,7 +89,8 @@ def test_an_adapter_of_another_base_or_template_is_refused(tiny_workspace: Works
 
     from freehold.errors import ModelFileError
     from freehold.records import AdapterManifest
-    from freehold.tuning.adapter import MANIFEST_FILE, read_adapter
+    from freehold.store.layout import MANIFEST_FILE
+    from freehold.tuning.adapter import read_adapter
 
     base = read_record(tiny_workspace.models / "smollm2-135m-instruct" / "base.json", Base)
     manifest = AdapterManifest(

@@ -8,9 +8,9 @@ import msgspec
 from freehold.catalogue import inspect, model, sources
 from freehold.catalogue.inspect import Inspection
 from freehold.catalogue.model import Fact, HubSource, LocalSource, Model, ModelFile
-from freehold.catalogue.pull import GGUF
 from freehold.errors import ModelFileError, UserError
 from freehold.records import Record
+from freehold.store.layout import WEIGHTS_FILE
 from freehold.store.workspace import Workspace, file_sha256, write_record
 
 _WISHED = ("country", "release_month", "parameters", "architecture", "context_length", "languages", "base")
@@ -33,7 +33,7 @@ def from_file(stated: Statement, path: Path, workspace: Workspace) -> Model:
     if found.format != "GGUF":
         raise ModelFileError(f"{path}: is {found.format}; a base is added as GGUF, which `freehold` can serve and tune")
     file = ModelFile(
-        name=GGUF, sha256=file_sha256(path), size=found.size, sources=(LocalSource(path=str(path.resolve())),)
+        name=WEIGHTS_FILE, sha256=file_sha256(path), size=found.size, sources=(LocalSource(path=str(path.resolve())),)
     )
     return _keep(_entry(stated, file, found), workspace)
 
@@ -50,7 +50,7 @@ def from_hub(stated: Statement, repository: str, path: str, workspace: Workspace
     if not info or getattr(info[0], "lfs", None) is None:
         raise UserError(f"{repository} has no weights file {path}; name a .gguf file of it")
     source = HubSource(repository=repository, path=path, revision=revision)
-    file = ModelFile(name=GGUF, sha256=info[0].lfs.sha256, size=info[0].size, sources=(source,))
+    file = ModelFile(name=WEIGHTS_FILE, sha256=info[0].lfs.sha256, size=info[0].size, sources=(source,))
     return _keep(_entry(stated, file, None), workspace)
 
 

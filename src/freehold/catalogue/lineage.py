@@ -12,6 +12,7 @@ import msgspec
 from freehold.catalogue import model
 from freehold.catalogue.model import Model
 from freehold.records import AdapterManifest, Record
+from freehold.store.layout import MANIFEST_FILE
 from freehold.store.workspace import Workspace
 
 _DEEPEST = 20  # a chain longer than this is a loop in the data
@@ -79,7 +80,7 @@ def _how(entry: Model) -> str:
 
 def _own(workspace: Workspace) -> Iterator[Edge]:
     """Adapters of this workspace; a folder without a readable manifest is not a finished adapter."""
-    for path in sorted(workspace.adapters.glob("*/manifest.json")):
+    for path in sorted(workspace.adapters.glob(f"*/{MANIFEST_FILE}")):
         try:
             manifest = msgspec.json.decode(path.read_bytes(), type=AdapterManifest)
         except msgspec.MsgspecError:

@@ -22,10 +22,8 @@ from freehold.errors import ModelFileError, UserError
 from freehold.progress import Progress, Step
 from freehold.records import Base, BaseFile, digest
 from freehold.render import TEMPLATE_FILE, TOKENIZER_FILE
+from freehold.store.layout import BASE_FILE, WEIGHTS_FILE
 from freehold.store.workspace import Workspace, atomic_file, file_sha256, read_record, write_record
-
-BASE_FILE = "base.json"
-GGUF = "weights.gguf"
 
 
 def pull(name: str, workspace: Workspace, progress: Progress) -> Base:
@@ -138,7 +136,9 @@ def _not_the_file(file: ModelFile, source: Source, what: str) -> ModelFileError:
 
 def _prepare(found: Model, folder: Path, weights: LockedFile) -> Base:
     """Make tokenizer and template where the weights are a GGUF, and describe the base by what its files say."""
-    facts = _from_gguf(found, folder) if weights.name == GGUF else _from_safetensors(found, folder, weights.name)
+    facts = (
+        _from_gguf(found, folder) if weights.name == WEIGHTS_FILE else _from_safetensors(found, folder, weights.name)
+    )
     architecture, parameters, context, template_digest = facts
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
@@ -155,7 +155,7 @@ def _prepare(found: Model, folder: Path, weights: LockedFile) -> Base:
 
 
 def _from_gguf(found: Model, folder: Path) -> tuple[str, int, int, str]:
-    header = gguf_file.read(folder / GGUF)
+    header = gguf_file.read(folder / WEIGHTS_FILE)
     own = found.template.value if found.template else None
     template = tokenizer.template(header, own, found.end_of_turn)
     with atomic_file(folder / TOKENIZER_FILE) as handle:

@@ -5,9 +5,9 @@ from pathlib import Path
 from freehold.catalogue import gguf_file
 from freehold.catalogue.gguf_file import GgufFile
 from freehold.catalogue.model import Model
-from freehold.catalogue.pull import GGUF
 from freehold.errors import UndeterminedError
 from freehold.records import Record
+from freehold.store.layout import WEIGHTS_FILE
 from freehold.store.workspace import Workspace
 
 _HALF = 2  # bytes of a cached key or value
@@ -32,7 +32,7 @@ class Shape(Record, frozen=True, kw_only=True):
 
 def of(entry: Model, workspace: Workspace) -> Shape:
     """A model's shape; raises `UndeterminedError` where not even its size is known."""
-    path = workspace.models / entry.name / GGUF
+    path = workspace.models / entry.name / WEIGHTS_FILE
     if path.is_file():
         return read(path)
     if entry.parameters is None:

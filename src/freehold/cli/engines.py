@@ -13,6 +13,7 @@ from freehold.engines.llamacpp import LlamaCpp
 from freehold.engines.plan import plan
 from freehold.engines.registry import ENGINES, installed
 from freehold.errors import ModelFileError, UserError
+from freehold.store.layout import serving_weights
 from freehold.store.workspace import Workspace, write_record
 
 _MOST_CLIENTS = 256
@@ -78,7 +79,7 @@ def _counts(text: str) -> list[int]:
 def _weights(workspace: Workspace, base: str) -> Path:
     """A base's fastest file in the workspace, or the file that is named."""
     folder = workspace.models / base
-    candidates = [folder / "weights.q8_0.gguf", folder / "weights.gguf", Path(base)]
+    candidates = [serving_weights(folder), Path(base)]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         raise ModelFileError(f"{base}: no such base here and no such file; `freehold pull {base}` fetches a base")

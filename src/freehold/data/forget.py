@@ -17,9 +17,8 @@ from freehold.records import AdapterManifest, Example, Record, Report, Split, di
 from freehold.store import deployments, exchanges, taints
 from freehold.store.answers import Answers
 from freehold.store.database import Store, connect
+from freehold.store.layout import MANIFEST_FILE
 from freehold.store.workspace import Workspace, read_record, write_atomically, write_record
-
-_MANIFEST = "manifest.json"
 
 
 class Retraining(Record, frozen=True, kw_only=True):
@@ -124,7 +123,7 @@ def _trained_on(mine: Iterable[Example]) -> int:
 
 
 def _taint_adapters(workspace: Workspace, touched: dict[str, list[Example]]) -> Iterable[Retraining]:
-    for path in sorted(workspace.adapters.glob(f"*/{_MANIFEST}")):
+    for path in sorted(workspace.adapters.glob(f"*/{MANIFEST_FILE}")):
         manifest = read_record(path, AdapterManifest)
         count = _trained_on(touched.get(manifest.dataset, ()))
         if count:

@@ -25,9 +25,9 @@ from freehold.data.subject import Subjects
 from freehold.errors import NotFoundError
 from freehold.records import Dataset, Example, Provenance, R, Record, Source, Split, canonical, digest
 from freehold.spec import JsonAnswer, Task
+from freehold.store.layout import DATASET_FILE
 from freehold.store.workspace import Workspace, atomic_file, read_record, write_record
 
-_RECORD = "dataset.json"
 _EXAMPLES = "examples.jsonl"
 _DROPPED = "dropped.jsonl"
 _ERASED = "tombstones.jsonl"
@@ -72,17 +72,17 @@ def freeze(task: Task, parts: Parts, salts: Salts, workspace: Workspace) -> Data
     examples = sorted(_examples(parts, salts, workspace), key=lambda pair: pair[0].index)
     record = _record(task, parts, [example for _, example in examples])
     folder = workspace.datasets / record.digest
-    if (folder / _RECORD).exists():
+    if (folder / DATASET_FILE).exists():
         return read(workspace, record.digest)
     _write_lines(folder / _EXAMPLES, (example for _, example in examples))
     _write_lines(folder / _DROPPED, (_dropped(each, salts) for each in parts.dropped))
-    write_record(folder / _RECORD, record)
+    write_record(folder / DATASET_FILE, record)
     return record
 
 
 def path_of(workspace: Workspace, digest: str) -> Path:
     """Where a dataset's record lies."""
-    return workspace.datasets / digest / _RECORD
+    return workspace.datasets / digest / DATASET_FILE
 
 
 def read(workspace: Workspace, digest: str) -> Dataset:
@@ -110,7 +110,7 @@ class Tombstone(Record, frozen=True, kw_only=True):
 
 def datasets(workspace: Workspace) -> list[str]:
     """The digests of every finished dataset."""
-    return sorted(record.parent.name for record in workspace.datasets.glob(f"*/{_RECORD}"))
+    return sorted(record.parent.name for record in workspace.datasets.glob(f"*/{DATASET_FILE}"))
 
 
 def erase(workspace: Workspace, digest: str, ids: set[str]) -> None:

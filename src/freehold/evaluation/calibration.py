@@ -8,12 +8,12 @@ from pathlib import Path
 
 from freehold.catalogue import fit, shape
 from freehold.catalogue.fit import Calibration, Pace
-from freehold.catalogue.pull import GGUF
 from freehold.engines.engine import Completion, Sampling
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.quantise import reencode
 from freehold.progress import Progress
 from freehold.records import Base
+from freehold.store.layout import WEIGHTS_FILE
 from freehold.store.workspace import Workspace
 
 _PROMPT, _ANSWER = 512, 48  # tokens
@@ -22,7 +22,7 @@ _SETTINGS = Settings(slots=1, context=1024)
 
 def calibrate(base: Base, workspace: Workspace, progress: Progress) -> Calibration:
     """Prompt and answer tokens/s and peak memory of a pulled base, as shipped and in each encoding; kept."""
-    weights = workspace.models / base.name / GGUF
+    weights = workspace.models / base.name / WEIGHTS_FILE
     found = shape.read(weights)
     paces = []
     with progress.step("calibrate", len(fit.ENCODINGS)) as step:

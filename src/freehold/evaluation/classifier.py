@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
-MANIFEST_FILE = "classifier.json"
+CLASSIFIER_FILE = "classifier.json"
 WEIGHTS_FILE = "classifier.safetensors"
 STRENGTHS = (1.0, 10.0, 100.0)
 _FOLDS = 3
@@ -91,12 +91,12 @@ class Classifier:
     def save(self, folder: Path) -> None:
         """Keep it in a folder: the weights first, the manifest last."""
         write_atomically(folder / WEIGHTS_FILE, self._bytes)
-        write_record(folder / MANIFEST_FILE, self.manifest)
+        write_record(folder / CLASSIFIER_FILE, self.manifest)
 
     @classmethod
     def load(cls, folder: Path) -> "Classifier":
         """Read one back; raises `ModelFileError` where a file is not the one that was kept."""
-        manifest = read_record(folder / MANIFEST_FILE, ClassifierManifest)
+        manifest = read_record(folder / CLASSIFIER_FILE, ClassifierManifest)
         path = folder / WEIGHTS_FILE
         weights = path.read_bytes() if path.exists() else b""
         if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256 or _digest(manifest) != manifest.digest:

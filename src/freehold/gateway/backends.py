@@ -9,16 +9,13 @@ from freehold.engines.engine import Engine
 from freehold.gateway.children import EngineFor
 from freehold.gateway.classify import Predictor
 from freehold.records import AdapterManifest
+from freehold.store.layout import ADAPTER_GGUF, MANIFEST_FILE, serving_weights
 from freehold.store.workspace import Workspace, read_record
 
 if TYPE_CHECKING:
     from freehold.engines.pool import Pool
 
 CONTEXT_TOKENS = 2048
-
-_WEIGHTS = ("weights.q8_0.gguf", "weights.gguf")  # the re-encoded file answers faster where `freehold run` made it
-_ADAPTER = "adapter.gguf"
-_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class _Pools:
         found = self._pools.get(base)
         if found is None or found.stopped:
             found = self._pools[base] = self._new(base)
-        paths = {digest: self._workspace.adapters / digest / _ADAPTER for digest in adapters}
+        paths = {digest: self._workspace.adapters / digest / ADAPTER_GGUF for digest in adapters}
         found.hold(paths, {digest: self._recorded(digest) for digest in adapters})
         return found
 
@@ -59,13 +56,12 @@ class _Pools:
         from freehold.engines.plan import pool
 
         folder = self._workspace.models / base
-        weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), folder / _WEIGHTS[-1])
-        return pool(weights, CONTEXT_TOKENS, self._workspace.logs / f"engine-{base}.log")
+        return pool(serving_weights(folder), CONTEXT_TOKENS, self._workspace.logs / f"engine-{base}.log")
 
     def _recorded(self, adapter: str) -> str:
         """The SHA-256 that the adapter's file must have each time it is loaded."""
         from freehold.engines.adapters import adapter_sha256
 
         folder = self._workspace.adapters / adapter
-        recorded = read_record(folder / _MANIFEST, AdapterManifest).gguf_sha256
-        return recorded or adapter_sha256(adapter, folder / _ADAPTER)
+        recorded = read_record(folder / MANIFEST_FILE, AdapterManifest).gguf_sha256
+        return recorded or adapter_sha256(adapter, folder / ADAPTER_GGUF)

@@ -27,15 +27,13 @@ from freehold.store.deployments import (
     revision,
     target_name,
 )
+from freehold.store.layout import BASE_FILE, DATASET_FILE, MANIFEST_FILE
 from freehold.store.taints import require_clean
 from freehold.store.workspace import Workspace, read_record
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
-MANIFEST_FILE = "manifest.json"
-BASE_FILE = "base.json"
-DATASET_FILE = "dataset.json"
 
 
 class Served(msgspec.Struct, frozen=True):

@@ -16,16 +16,14 @@ from freehold.errors import DataError, ModelFileError, NotFoundError
 from freehold.progress import Progress
 from freehold.records import AdapterManifest, Base, Dataset, Example, Split, digest
 from freehold.render import Prompt, Rendered, Renderer, json_answer
+from freehold.store.layout import ADAPTER_GGUF, MANIFEST_FILE, WEIGHTS_FILE
 from freehold.store.workspace import Workspace, file_sha256, read_record, write_record
-from freehold.tuning.base import WEIGHTS_FILE
 from freehold.tuning.checkpoint import TrainerState, read_state
 from freehold.tuning.gguf_adapter import write_gguf_adapter
 from freehold.tuning.lora import ADAPTER_FILE, save_adapter
 from freehold.tuning.recipe import LoraRecipe
 from freehold.tuning.train import Trained, TrainingJob, train
 
-GGUF_FILE = "adapter.gguf"
-MANIFEST_FILE = "manifest.json"
 UNFINISHED = ".tuning"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 _MEASURED = ("digest", "seconds", "tokens_per_second", "peak_memory_bytes")
@@ -118,7 +116,7 @@ def _keep(tuning: Tuning, trained: Trained, template: str, workspace: Workspace)
     """Write the adapter under its digest, the manifest last."""
     work = workspace.adapters / UNFINISHED / tuning.digest / "finished"
     save_adapter(work, trained.tensors, tuning.recipe, tuning.base.name)
-    write_gguf_adapter(work, workspace.models / tuning.base.name / WEIGHTS_FILE, work / GGUF_FILE)
+    write_gguf_adapter(work, workspace.models / tuning.base.name / WEIGHTS_FILE, work / ADAPTER_GGUF)
     manifest = _manifest(tuning, trained, template, work)
     folder = workspace.adapters / manifest.digest
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +141,7 @@ def _manifest(tuning: Tuning, trained: Trained, template: str, work: Path) -> Ad
         versions=_versions(),
         template_digest=template,
         weights_sha256=file_sha256(work / ADAPTER_FILE),
-        gguf_sha256=file_sha256(work / GGUF_FILE),
+        gguf_sha256=file_sha256(work / ADAPTER_GGUF),
         losses=state.losses,
         best_step=state.best_step,
         seconds=round(state.seconds, 2),

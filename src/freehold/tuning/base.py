@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from freehold.errors import ModelFileError
-
-WEIGHTS_FILE = "weights.gguf"
+from freehold.store.layout import WEIGHTS_FILE
 
 
 def device() -> str:

@@ -14,6 +14,7 @@ from freehold.render import Renderer
 from freehold.spec import Judge as JudgeSpec
 from freehold.spec import expand
 from freehold.store.answers import Answered, Answers
+from freehold.store.layout import WEIGHTS_FILE
 from freehold.store.workspace import Workspace
 
 _BATCH = 32
@@ -97,7 +98,7 @@ def endpoint(spec: JudgeSpec, workspace: Workspace) -> Iterator[ChatEndpoint]:
     from freehold.engines.llamacpp import LlamaCpp, Settings
 
     folder = workspace.models / spec.model
-    engine = LlamaCpp(folder / "weights.gguf", settings=Settings(slots=2, context=4096))
+    engine = LlamaCpp(folder / WEIGHTS_FILE, settings=Settings(slots=2, context=4096))
     renderer = Renderer(folder)
     engine.start()
     try:
