@@ -5,6 +5,7 @@ beside a digest, never under it, so that the same inputs, seed and versions give
 """
 
 import hashlib
+import math
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -344,3 +345,25 @@ class Bounds(Record, frozen=True, kw_only=True):
     latency_ms: float = 2000.0
     slow_rate: float = 0.05
     confidence: float = 0.95
+
+
+class ConfidenceCurve(Record, frozen=True, kw_only=True):
+    """A model's raw confidence (0..1) → the share of such answers that are right: logistic over its log-odds."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def at(self, confidence: float) -> float:
+        """The calibrated confidence (0..1)."""
+        return logistic(self.slope * log_odds(confidence) + self.intercept)
+
+
+def log_odds(share: float) -> float:
+    """Of a share in 0..1, kept finite at its ends."""
+    clipped = min(1 - 1e-6, max(1e-6, share))
+    return math.log(clipped / (1 - clipped))
+
+
+def logistic(x: float) -> float:
+    """The share (0..1) that has these log-odds."""
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

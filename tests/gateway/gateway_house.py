@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from freehold.render import TEMPLATE_FILE, TOKENIZER_FILE, ChatTemplate
 from freehold.store.database import Store, connect
 from freehold.store.exchanges import Attempt, Exchange, found, listed
 from freehold.store.workspace import Workspace, write_record
+from freehold.tuning.adapter import ADAPTER_FILE
 
 TEMPLATE = ChatTemplate(
     source="{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
@@ -73,7 +75,7 @@ def make_adapter(workspace: Workspace, digest: str, base: str = "tiny", template
         seed=0,
         versions={},
         template_digest=template,
-        weights_sha256="w",
+        weights_sha256=sha256(b"weights").hexdigest(),
         losses=(),
         best_step=1,
         seconds=1.0,
@@ -81,6 +83,7 @@ def make_adapter(workspace: Workspace, digest: str, base: str = "tiny", template
         peak_memory_bytes=1,
     )
     write_record(workspace.adapters / digest / "manifest.json", manifest)
+    (workspace.adapters / digest / ADAPTER_FILE).write_bytes(b"weights")
 
 
 class TalkingEngine:

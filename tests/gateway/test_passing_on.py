@@ -13,6 +13,7 @@ import pytest
 from gateway_house import House, RunningUpstream, free_port
 from msgspec.structs import replace
 
+from freehold.data.subject import Subjects
 from freehold.gateway.endpoints import CHAT, MESSAGES, RESPONSES
 from freehold.store.exchanges import found
 
@@ -211,7 +212,7 @@ def test_headers_carry_tags_and_session(passing: House) -> None:
     )
     (exchange,) = passing.kept()
     assert msgspec.json.decode(exchange.tags) == {"team": "billing", "env": "prod"}
-    assert (exchange.session, exchange.subject) == ("s1", "u7")
+    assert (exchange.session, exchange.subject) == ("s1", Subjects(passing.workspace).pseudonym("u7"))
     assert reply.headers["x-freehold-exchange"] == exchange.id
     assert float(reply.headers["x-freehold-overhead-ms"]) > 0
 

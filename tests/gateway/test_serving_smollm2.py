@@ -15,12 +15,16 @@ import openai
 import psutil
 import pytest
 from gateway_house import free_port
+from msgspec.structs import replace
 
 from freehold.cli.main import run
-from freehold.records import AnswerType
+from freehold.gateway import backends
+from freehold.gateway.ask import ask_conversations
+from freehold.gateway.chat import ChatRequest, Reply, Turn
+from freehold.records import AnswerType, ConfidenceCurve
 from freehold.render import Prompt
 from freehold.store.database import connect
-from freehold.store.deployments import BaseTarget, Deployment, deploy
+from freehold.store.deployments import BaseTarget, Cascade, Deployment, RemoteTarget, current, deploy
 from freehold.store.workspace import Workspace
 
 BASE = "smollm2-135m-instruct"
@@ -91,6 +95,30 @@ def test_too_long_a_conversation_is_refused_in_one_sentence(served: tuple[subpro
     long: Any = [{"role": "user", "content": "word " * 5000}]
     with pytest.raises(openai.BadRequestError, match="shorten the messages"):
         client.chat.completions.create(model="smol", messages=long)
+
+
+def test_a_cascade_hears_how_sure_the_real_engine_is(workspace: Workspace) -> None:
+    remote = RemoteTarget(base_url="http://127.0.0.1:9/v1", model="never-asked")
+    store = connect(workspace.database_url)
+    heard: list[Reply] = []
+    for name in ("triage", "smol"):
+        deployment = current(store, name)
+        everything = Cascade(
+            of=deployment.target,
+            to=remote,
+            curve=ConfidenceCurve(),
+            threshold=0.0,
+            accuracy=0.5,
+            n=1,
+            kept=1,
+            right=1,
+        )
+        ask = ChatRequest(model=name, messages=[Turn(role="user", content=ASK[0]["content"])], max_tokens=8)
+        ask_conversations(
+            workspace, backends.of(workspace), replace(deployment, cascade=everything), [ask], heard.append
+        )
+    store.dispose()
+    assert all(reply.confidence is not None and 0 < reply.confidence < 1 for reply in heard)
 
 
 def test_sigterm_stops_the_gateway_and_its_child(served: tuple[subprocess.Popen[str], int]) -> None:

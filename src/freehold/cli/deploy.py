@@ -1,35 +1,60 @@
 """`freehold deploy`: public model names and what stands behind them."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from freehold.cli.amounts import recorded
+from freehold.cli.cascade import cascade
 from freehold.cli.output import as_json, say, table
+from freehold.cli.shares import share_of
 from freehold.errors import UserError
 from freehold.records import Bounds
 from freehold.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from freehold.records import Interval
+    from freehold.store.deployments import Deployment
 
 _WIDEST = 60
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 deploy = typer.Typer(no_args_is_help=True, add_completion=False, help="Public model names and what stands behind them.")
 
+deploy.command("cascade")(cascade)
+
 
 @deploy.command("list")
 def list_deployments(json: JsonOption = False) -> None:
-    """List what is deployed."""
+    """List what is deployed, and what share of its requests a cascade has passed on."""
+    import msgspec
+
+    from freehold.gateway.cascade import measured
     from freehold.store.deployments import all_current, target_name
 
-    found = all_current(recorded())
+    store = recorded()
+    found = all_current(store)
+    passed_on = {name: measured(store, each) for name, each in found.items()}
     if json:
-        return as_json(list(found.values()))
+        return as_json([msgspec.to_builtins(each) | {"escalated": passed_on[name]} for name, each in found.items()])
     rows = []
     for name, each in found.items():
         canary = ", ".join(f"{share.share:.0%} {target_name(share.target)}" for share in each.shares) or "–"
         fallbacks = ", ".join(map(target_name, each.fallbacks)) or "–"
-        rows.append([name, target_name(each.target), canary, fallbacks])
-    table(["name", "target", "canary", "fallbacks"], rows)
+        rows.append([name, target_name(each.target), canary, fallbacks, _passed_on(each, passed_on[name])])
+    table(["name", "target", "canary", "fallbacks", "cascade"], rows)
+
+
+def _passed_on(deployment: "Deployment", share: "Interval | None") -> str:
+    """What a cascade has passed on, as measured."""
+    from freehold.store.deployments import target_name
+
+    if deployment.cascade is None:
+        return "–"
+    to = target_name(deployment.cascade.to)
+    if share is None:
+        return f"to {to}; nothing asked yet"
+    return f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}] of {share.n:,} to {to}"
 
 
 @deploy.command("remote")
@@ -90,7 +115,7 @@ def set_deployment(
         raise UserError("name what to change: --canary, --shadow or --fallback")
     for option, text in (("--canary", canary), ("--shadow", shadow)):
         if text is not None:
-            share = _share(text, option)
+            share = share_of(text, option)
             if share > 0 and other is None:
                 raise UserError(f"{option} needs --to: the deployed name whose target it asks")
             asked = (Share(target=deployments.current(store, other).target, share=share),) if share and other else ()
@@ -186,16 +211,6 @@ def roll_back(
     deployment = current(store, name)
     ruling = rollback.ruling(store, deployment) if dry_run else rollback.go_back(Workspace.here(), store, name)
     print_ruling(ruling, json)
-
-
-def _share(text: str, option: str) -> float:
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        raise UserError(f"{option}: {text!r} is not a share; write one such as 10% or 0.1") from None
-    if not 0 <= share <= 1:
-        raise UserError(f"{option}: {text!r} is not between 0% and 100%")
-    return share
 
 
 def _reference(key: str | None) -> str | None:

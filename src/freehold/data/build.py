@@ -115,6 +115,8 @@ def _take(work: _Work, fields: files.Fields, index: int, place: str, rows: list[
     else:
         row, heard = pairs.to_row(fields, index, place, spec)
     row = redacted(row) if spec.redact else row
+    if row.subject is not None and not place.startswith("exchange "):  # the gateway records pseudonyms
+        row = replace(row, subject=work.subjects.pseudonym(row.subject))
     if spec.time is not None:
         row = replace(row, at=moment(fields.get(spec.time), spec.time, place))
     if work.subjects.is_forgotten(row.subject):

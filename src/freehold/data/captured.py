@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from freehold.data.subject import Subjects
 from freehold.spec import Task
 from freehold.store import exchanges
 from freehold.store.database import connect
@@ -24,25 +25,28 @@ def captured(task: Task, workspace: Workspace) -> Iterator[tuple[str, Fields]]:
     models = dict.fromkeys([*([task.incumbent.model] if task.incumbent else []), task.task])
     store = connect(workspace.database_url)
     try:
+        subjects = Subjects(workspace)
+        subjects.hide_recorded(store)
         for model in models:
             for exchange, said in exchanges.captured(store, model):
-                fields = _fields(exchange, said)
+                fields = _fields(exchange, said, subjects)
                 if fields is not None and exchanges.tags_of(exchange.tags).get("task", task.task) == task.task:
                     yield f"exchange {exchange.id}", fields
     finally:
         store.dispose()
 
 
-def _fields(exchange: Exchange, said: Feedback | None) -> Fields | None:
+def _fields(exchange: Exchange, said: Feedback | None, subjects: Subjects) -> Fields | None:
     """None where it is no chat: an embedding, say."""
     request = msgspec.json.decode(exchange.request or "null")
     if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
         return None
+    user = request.pop("user", None)  # an id, where it was recorded before pseudonyms were
     return {
         "request": request,
         "response": msgspec.json.decode(exchange.answer or "null"),
         "session": exchange.session,
-        "subject": exchange.subject,
+        "subject": exchange.subject or (subjects.pseudonym(str(user)) if user else None),
         "feedback": {"verdict": said.verdict, "correction": said.correction} if said else None,
         "redactions": exchange.redactions,
         "at": exchange.at / 1e6,

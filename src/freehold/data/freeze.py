@@ -21,7 +21,6 @@ from typing import Any
 import msgspec
 
 from freehold.data.row import Dropped, Row
-from freehold.data.subject import Subjects
 from freehold.errors import NotFoundError
 from freehold.records import Dataset, Example, Provenance, R, Record, Source, Split, canonical, digest
 from freehold.spec import JsonAnswer, Task
@@ -69,7 +68,7 @@ class Salts:
 
 def freeze(task: Task, parts: Parts, salts: Salts, workspace: Workspace) -> Dataset:
     """Write a dataset under its digest, or find it there already."""
-    examples = sorted(_examples(parts, salts, workspace), key=lambda pair: pair[0].index)
+    examples = sorted(_examples(parts, salts), key=lambda pair: pair[0].index)
     record = _record(task, parts, [example for _, example in examples])
     folder = workspace.datasets / record.digest
     if (folder / DATASET_FILE).exists():
@@ -138,12 +137,10 @@ def find(workspace: Workspace, prefix: str) -> list[tuple[str, Example | Dropped
     return found
 
 
-def _examples(parts: Parts, salts: Salts, workspace: Workspace) -> Iterator[tuple[Row, Example]]:
-    subjects = Subjects(workspace)
+def _examples(parts: Parts, salts: Salts) -> Iterator[tuple[Row, Example]]:
     for split, rows in parts.rows.items():
         for row in rows:
             salt = salts.of(row)
-            subject = subjects.pseudonym(row.subject) if row.subject is not None else None
             example = Example(
                 id=_id(row, salt),
                 salt=salt,
@@ -154,7 +151,7 @@ def _examples(parts: Parts, salts: Salts, workspace: Workspace) -> Iterator[tupl
                 origin=row.origin,
                 incumbent_answer=row.incumbent_answer,
                 session=row.session,
-                subject=subject,
+                subject=row.subject,
             )
             yield row, example
 

@@ -12,7 +12,8 @@ from freehold.records import Message, Provenance
 class Row:
     """One candidate for an example. `index` counts all rows of all sources in reading order.
 
-    `at` is in seconds since 1970, where the task names a column of times.
+    `at` is in seconds since 1970, where the task names a column of times. `subject` is a pseudonym once it is in the
+    build: no later stage sees whose the row is.
     """
 
     index: int

@@ -5,6 +5,8 @@ import hmac
 import os
 import secrets
 
+from freehold.store.database import Store
+from freehold.store.exchanges import raw_subjects, rename_subjects
 from freehold.store.workspace import Workspace, write_atomically
 
 _KEY_BYTES = 32
@@ -24,9 +26,13 @@ class Subjects:
         self._key = self._key or _key(self._workspace)
         return hmac.new(self._key, subject.encode(), hashlib.sha256).hexdigest()
 
-    def is_forgotten(self, subject: str | None) -> bool:
+    def is_forgotten(self, pseudonym: str | None) -> bool:
         """Whether this person's rows must be left out."""
-        return bool(self.forgotten) and subject is not None and self.pseudonym(subject) in self.forgotten
+        return pseudonym in self.forgotten
+
+    def hide_recorded(self, store: Store) -> int:
+        """Put pseudonyms in the place of ids that exchanges were once recorded with; returns how many exchanges."""
+        return rename_subjects(store, {each: self.pseudonym(each) for each in raw_subjects(store)})
 
     def remember_to_forget(self, pseudonym: str) -> None:
         """Leave this person's rows out from now on."""

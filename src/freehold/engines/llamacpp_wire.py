@@ -33,9 +33,13 @@ def body(request: Completion, adapters: Sequence[str]) -> dict[str, Any]:
 
 
 def forced_from(sampling: Sampling) -> Mapping[str, str]:
-    """Prefixes at which decoding may stop because the rest of the label is forced, and those labels."""
+    """Prefixes at which decoding may stop because the rest of the label is forced, and those labels.
+
+    None where log-probabilities are asked for: llama.cpp drops those of what it stopped at.
+    """
     constraint = sampling.constraint
-    return telling_prefixes(constraint.labels) if isinstance(constraint, Labels) and not sampling.stop else {}
+    whole = sampling.stop or sampling.logprobs is not None
+    return telling_prefixes(constraint.labels) if isinstance(constraint, Labels) and not whole else {}
 
 
 def forced(sampling: Sampling, result: Mapping[str, Any]) -> str | None:

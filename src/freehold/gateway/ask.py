@@ -19,7 +19,7 @@ from freehold.gateway.chat import ChatRequest, Reply, Turn
 from freehold.gateway.children import Children
 from freehold.gateway.roster import Roster
 from freehold.store.database import connect
-from freehold.store.deployments import RemoteTarget, current
+from freehold.store.deployments import Deployment, RemoteTarget, current
 from freehold.store.workspace import Workspace, write_atomically
 
 ADDRESS_FILE = "gateway.json"
@@ -79,23 +79,42 @@ def ask_each(
     workspace: Workspace, backends: Backends, name: str, messages: Sequence[str], heard: Callable[[Reply], None]
 ) -> None:
     """Start what is deployed as `name`, ask it each message by itself, and stop it; replies are heard as they come."""
-    asyncio.run(_ask_each(workspace, backends, name, messages, heard))
+    store = connect(workspace.database_url)
+    deployment = current(store, name)
+    store.dispose()
+    if isinstance(deployment.target, RemoteTarget):
+        raise NotFoundError(f"{name} is answered by a remote model; ask it through `freehold serve`")
+    alone = replace(deployment, shares=(), fallbacks=(), shadow=None, cascade=None)
+    chats = [ChatRequest(model=name, messages=[Turn(role="user", content=message)]) for message in messages]
+    ask_conversations(workspace, backends, alone, chats, heard)
+
+
+def ask_conversations(
+    workspace: Workspace,
+    backends: Backends,
+    deployment: Deployment,
+    chats: Sequence[ChatRequest],
+    heard: Callable[[Reply], None],
+) -> None:
+    """Start a deployment's own target, put each conversation to it, one after the other, and stop it."""
+    asyncio.run(_ask_each(workspace, backends, deployment, chats, heard))
 
 
 async def _ask_each(
-    workspace: Workspace, backends: Backends, name: str, messages: Sequence[str], heard: Callable[[Reply], None]
+    workspace: Workspace,
+    backends: Backends,
+    deployment: Deployment,
+    chats: Sequence[ChatRequest],
+    heard: Callable[[Reply], None],
 ) -> None:
     store = connect(workspace.database_url)
     children = Children(backends.engine_for)
     try:
         roster = Roster(workspace, store, children, backends.load_classifier)
-        deployment = current(store, name)
-        if isinstance(deployment.target, RemoteTarget):
-            raise NotFoundError(f"{name} is answered by a remote model; ask it through `freehold serve`")
-        await roster.adopt({name: replace(deployment, shares=(), fallbacks=(), shadow=None)})
-        respondent = roster.served[name].respondent(deployment.target)
-        for message in messages:
-            heard(await respondent.answer(ChatRequest(model=name, messages=[Turn(role="user", content=message)])))
+        await roster.adopt({deployment.name: deployment})
+        respondent = roster.served[deployment.name].respondent(deployment.target)
+        for chat in chats:
+            heard(await respondent.answer(chat))
     finally:
         await children.stop()
         store.dispose()

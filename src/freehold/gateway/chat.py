@@ -86,7 +86,10 @@ class ChatRequest(msgspec.Struct):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An owned model's whole answer. `machine_s` is its share of the time that its machine worked, in seconds."""
+    """An owned model's whole answer. `machine_s` is its share of the time that its machine worked, in seconds.
+
+    `confidence` (0..1, uncalibrated) is there where a cascade asks for it.
+    """
 
     text: str
     finish_reason: str
@@ -94,6 +97,7 @@ class Reply(msgspec.Struct, frozen=True):
     output_tokens: int
     cached_tokens: int = 0
     machine_s: float = 0.0
+    confidence: float | None = None
 
 
 class Piece(msgspec.Struct, frozen=True):

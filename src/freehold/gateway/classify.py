@@ -27,9 +27,16 @@ class ClassifierModel:
         refuse_unsupported(chat)
         text = last_user_text(chat.turns())
         begun = time.perf_counter()
-        label, _ = await asyncio.to_thread(self._classifier.answer, text)
+        label, confidence = await asyncio.to_thread(self._classifier.answer, text)
         seconds = time.perf_counter() - begun
-        return Reply(text=label, finish_reason="stop", input_tokens=0, output_tokens=0, machine_s=seconds)
+        return Reply(
+            text=label,
+            finish_reason="stop",
+            input_tokens=0,
+            output_tokens=0,
+            machine_s=seconds,
+            confidence=confidence,
+        )
 
     async def stream(self, chat: ChatRequest) -> AsyncIterator[Piece]:
         reply = await self.answer(chat)

@@ -183,13 +183,13 @@ class Door:
             for number in range(route.tries):
                 if number and failure is not None:
                     await asyncio.sleep(_pause_s(number, failure))
-                visit.route, visit.begun = route, time.perf_counter()
+                visit.route, visit.begun, visit.call.machine_s = route, time.perf_counter(), None
                 route.breaker.begin()
                 try:
                     answer = await ask(route)
                 except SourceError as error:
                     failure = error
-                    self._attempted(visit, error.failure, Tokens())
+                    self._attempted(visit, error.failure, error.tokens)
                     if not error.failure.passes:
                         break
                 else:

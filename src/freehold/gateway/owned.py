@@ -4,6 +4,7 @@ The gateway never loads a model. It hands the token ids that `render.py` makes (
 deployment's constraint: a label task can only answer a label.
 """
 
+import math
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -38,6 +39,7 @@ class OwnedModel:
         self._prompt: Prompt | None = target.prompt
         self._renderer = renderer
         self._child = child
+        self._says_how_sure = deployment.cascade is not None and deployment.cascade.of == target
         self.fingerprint = f"fh-{(self._adapter or renderer.template.digest)[:12]}"
 
     def completion(self, chat: ChatRequest) -> Completion:
@@ -52,12 +54,13 @@ class OwnedModel:
             seed=chat.seed,
             stop=chat.stops(),
             constraint=constraint_of(self._deployment, chat),
+            logprobs=1 if self._says_how_sure else None,
         )
         return Completion(prompt=prompt, sampling=sampling, adapter=self._adapter)
 
     async def answer(self, chat: ChatRequest) -> Reply:
         completion = self.completion(chat)
-        if isinstance(completion.sampling.constraint, Labels):  # engines are quickest at a label asked for whole
+        if self._says_how_sure or isinstance(completion.sampling.constraint, Labels):  # quickest asked for whole
             return _reply(*await self._child.complete(completion))
         async for piece, seconds in self._child.stream(completion):  # so that a hang-up stops the decoding
             if piece.answer is not None:
@@ -123,4 +126,5 @@ def _reply(answer: Answer, seconds: float) -> Reply:
         output_tokens=answer.output_tokens,
         cached_tokens=answer.cached_tokens,
         machine_s=seconds,
+        confidence=math.exp(sum(token.logprob for token in answer.logprobs)) if answer.logprobs else None,
     )

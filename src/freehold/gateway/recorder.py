@@ -17,6 +17,7 @@ from freehold.errors import ResourceError
 from freehold.gateway.call import Call
 from freehold.gateway.journal import Journal
 from freehold.gateway.keeper import encode
+from freehold.gateway.person import anonymous
 from freehold.gateway.prices import Price
 from freehold.gateway.tokens import Tokens
 from freehold.store.exchanges import Attempt, Entry, Exchange, Feedback
@@ -73,12 +74,15 @@ class Told:
 
 
 class Recorder:
-    """Writes entries. `redaction` makes a fresh one for each exchange."""
+    """Writes entries. `redaction` makes a fresh one for each exchange, `pseudonym` stands for a person's id."""
 
-    def __init__(self, journal: Journal, policy: Policy, redaction: Callable[[], Hiding]) -> None:
+    def __init__(
+        self, journal: Journal, policy: Policy, redaction: Callable[[], Hiding], pseudonym: Callable[[str], str]
+    ) -> None:
         self._journal = journal
         self._policy = policy
         self._redaction = redaction
+        self._pseudonym = pseudonym
         self.uncaptured = 0
 
     async def keep(self, call: Call, key: str | None, told: Told, tried: list[Tried]) -> None:
@@ -101,7 +105,10 @@ class Recorder:
         caller = call.caller
         tags = msgspec.json.encode(caller.tags).decode() if caller.tags else "{}"
         redaction = self._redaction()
-        request = _redacted(call.content, redaction) if caller.keep else None
+        content, person = anonymous(call.content, self._pseudonym)
+        if caller.subject is not None:
+            person = self._pseudonym(caller.subject)
+        request = _redacted(content, redaction) if caller.keep else None
         answer = _redacted(told.answer, redaction) if caller.keep and told.answer is not None else None
         exchange = Exchange(
             id=call.id,
@@ -111,7 +118,7 @@ class Recorder:
             answered_by=told.answered_by,
             key=key,
             session=caller.session,
-            subject=caller.subject,
+            subject=person,
             tags=tags,
             stream=call.stream,
             status=told.status,

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
-from freehold.errors import FreeholdError, ModelFileError, NotFoundError, did_you_mean
+from freehold.errors import FreeholdError, NotFoundError, did_you_mean
 from freehold.gateway.children import Children, RunningChild
 from freehold.gateway.classify import ClassifierModel, Predictor
 from freehold.gateway.faults import GatewayError
 from freehold.gateway.owned import OwnedModel, Respondent
 from freehold.gateway.placeholders import Placeholders
-from freehold.records import AdapterManifest, Base, Dataset
+from freehold.gateway.sure import Sure
+from freehold.records import Base, Dataset
 from freehold.render import Renderer
 from freehold.store.database import Store
 from freehold.store.deployments import (
@@ -27,9 +29,10 @@ from freehold.store.deployments import (
     revision,
     target_name,
 )
-from freehold.store.layout import BASE_FILE, DATASET_FILE, MANIFEST_FILE
+from freehold.store.layout import BASE_FILE, DATASET_FILE
 from freehold.store.taints import require_clean
 from freehold.store.workspace import Workspace, read_record
+from freehold.tuning.adapter import read_adapter
 
 log = logging.getLogger(__name__)
 
@@ -128,8 +131,11 @@ class Roster:
         self, deployment: Deployment, target: Target, children: dict[str, RunningChild]
     ) -> Respondent | FreeholdError:
         try:
-            plain = await self._plain(deployment, target, children)
-            return Placeholders(plain) if await asyncio.to_thread(self._learned_redacted, deployment) else plain
+            plain: Respondent = await self._plain(deployment, target, children)
+            if await asyncio.to_thread(self._learned_redacted, deployment):
+                plain = Placeholders(plain)
+            cascade = deployment.cascade
+            return Sure(plain, cascade) if cascade is not None and cascade.of == target else plain
         except FreeholdError as error:
             log.error("%s is deployed but cannot be served: %s", target_name(target), error)
             return error
@@ -160,17 +166,8 @@ class Roster:
         if not folder.is_dir():
             raise NotFoundError(f"{target.base} is not on this disk; `freehold pull {target.base}` fetches it")
         if isinstance(target, AdapterTarget):
-            self._check_adapter(target.adapter, read_record(folder / BASE_FILE, Base), Renderer(folder))
-
-    def _check_adapter(self, adapter: str, base: Base, renderer: Renderer) -> None:
-        manifest = read_record(self._workspace.adapters / adapter / MANIFEST_FILE, AdapterManifest)
-        if manifest.base_digest != base.digest:
-            raise ModelFileError(f"adapter {adapter[:12]} was tuned on another {base.name}; tune again on this one")
-        if manifest.template_digest != renderer.template.digest:
-            raise ModelFileError(
-                f"adapter {adapter[:12]} was tuned with another chat template than {base.name} has now; "
-                "pull that base again, or tune again with this one"
-            )
+            standing = replace(read_record(folder / BASE_FILE, Base), template_digest=Renderer(folder).template.digest)
+            read_adapter(self._workspace, target.adapter, standing)
 
 
 def needs_of(targets: Iterable[Target]) -> dict[str, tuple[str, ...]]:

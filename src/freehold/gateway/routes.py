@@ -5,6 +5,7 @@ A name that is not deployed goes to the default upstream, where there is one.
 
 import hashlib
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -58,7 +59,7 @@ class Routes:
         first = chosen(deployment, call.caller.session or call.id)
         routes: list[Route] = []
         refused: FreeholdError | None = None
-        for target in (first, *(each for each in (deployment.target, *deployment.fallbacks) if each is not first)):
+        for target in _ordered(deployment, first):
             try:
                 routes.append(self._route(served, target))
             except FreeholdError as error:
@@ -100,6 +101,17 @@ class Routes:
 
     def _breaker(self, name: str) -> Breaker:
         return self._breakers.setdefault(name, Breaker())
+
+
+def _ordered(deployment: Deployment, first: Target) -> Iterator[Target]:
+    """Every target that may answer, each once; behind the one that a cascade watches comes the one it passes on to."""
+    cascade, seen = deployment.cascade, []
+    for target in (first, deployment.target, *deployment.fallbacks):
+        behind = (cascade.to,) if cascade is not None and cascade.of == target else ()
+        for each in (target, *behind):
+            if each not in seen:
+                seen.append(each)
+                yield each
 
 
 def chosen(deployment: Deployment, session: str) -> Target:

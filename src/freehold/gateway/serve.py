@@ -22,6 +22,7 @@ from granian.server.embed import Server
 from starlette.types import ASGIApp
 
 from freehold.data.redact import Redaction
+from freehold.data.subject import Subjects
 from freehold.errors import RefusedError, ResourceError
 from freehold.gateway import rollback
 from freehold.gateway.app import build
@@ -118,6 +119,7 @@ async def serving(workspace: Workspace, settings: Settings, backends: Backends) 
         stack.callback(store.dispose)
         stack.push_async_callback(children.stop)
         await asyncio.to_thread(recover, workspace.root / JOURNAL, store)
+        await asyncio.to_thread(Subjects(workspace).hide_recorded, store)
         roster = Roster(workspace, store, children, backends.load_classifier)
         desk = await _desk(workspace, settings, store, roster, stack)
         await stack.enter_async_context(
@@ -131,7 +133,7 @@ async def serving(workspace: Workspace, settings: Settings, backends: Backends) 
 
 
 async def _desk(workspace: Workspace, settings: Settings, store: Store, roster: Roster, stack: AsyncExitStack) -> Desk:
-    prices = read_prices(workspace.root)
+    prices, people = read_prices(workspace.root), Subjects(workspace)
     journal = Journal(workspace.root / JOURNAL)
     keeper = Keeper(workspace.root / JOURNAL, store, lambda: journal.open_segment)
     stack.callback(keeper.close)
@@ -144,7 +146,7 @@ async def _desk(workspace: Workspace, settings: Settings, store: Store, roster: 
     return Desk(
         routes=Routes(roster, http, settings.upstream, settings.upstream_key),
         keyring=keyring,
-        recorder=Recorder(journal, settings.on_full, Redaction if settings.redact else NoRedaction),
+        recorder=Recorder(journal, settings.on_full, Redaction if settings.redact else NoRedaction, people.pseudonym),
         prices=prices,
         machine=machine,
         max_body=settings.max_body,

@@ -10,10 +10,13 @@ import msgspec
 from freehold.errors import FreeholdError, UserError
 from freehold.gateway.body import typed
 from freehold.gateway.call import Call
-from freehold.gateway.chat import ChatRequest, Chunks, completion
+from freehold.gateway.chat import ChatRequest, Chunks, Reply, completion
 from freehold.gateway.endpoints import CHAT
 from freehold.gateway.faults import GatewayError, fault_of
 from freehold.gateway.owned import Respondent
+from freehold.gateway.sure import UnsureError
+from freehold.gateway.tokens import Tokens
+from freehold.store.traffic import UNSURE
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -28,6 +31,7 @@ class Failure(StrEnum):
     CONTEXT_LENGTH = "context_length"
     REQUEST = "request"
     HUNG_UP = "hung_up"
+    UNSURE = UNSURE
 
     @property
     def passes(self) -> bool:
@@ -50,14 +54,20 @@ class Whole:
 
 
 class SourceError(GatewayError):
-    """An attempt failed. `refusal` is the upstream's own answer, passed on as it is where nothing else answers."""
+    """An attempt failed. `refusal` is the upstream's own answer, passed on as it is where nothing else answers.
 
-    def __init__(self, failure: Failure, fault: GatewayError, refusal: Whole | None = None) -> None:
+    `tokens` are those that the attempt took all the same.
+    """
+
+    def __init__(
+        self, failure: Failure, fault: GatewayError, refusal: Whole | None = None, tokens: Tokens | None = None
+    ) -> None:
         super().__init__(
             fault.status, str(fault), code=fault.code, param=fault.param, retry_after_s=fault.retry_after_s
         )
         self.failure = failure
         self.refusal = refusal
+        self.tokens = tokens or Tokens()
 
     def whole(self, path: str) -> Whole:
         """What the client is told: the upstream's own words where it had any, else ours."""
@@ -94,6 +104,8 @@ class OwnedSource:
     async def fetch(self, call: Call) -> Whole:
         try:
             reply = await self._respondent.answer(self._read(call))
+        except UnsureError as error:
+            raise _unsure(call, error.reply) from None
         except FreeholdError as error:
             raise failed(error) from None
         call.machine_s = reply.machine_s
@@ -115,6 +127,8 @@ class OwnedSource:
                     call.machine_s = piece.last.machine_s
                     for event in chunks.closing(piece.last):
                         yield event
+        except UnsureError as error:
+            raise _unsure(call, error.reply) from None
         except FreeholdError as error:
             raise failed(error) from None
 
@@ -123,6 +137,18 @@ class OwnedSource:
             what = f"{call.model} is an owned model: it answers /v1/chat/completions, not /v1{call.endpoint.path}"
             raise GatewayError(400, what, code="unsupported_endpoint", param="model")
         return typed(call.content, _CHAT)
+
+
+def _unsure(call: Call, reply: Reply) -> SourceError:
+    """An answer that is not given: its tokens and machine time were spent all the same."""
+    call.machine_s = reply.machine_s
+    what = f"{call.model} is not sure enough of its answer, and the model behind it does not answer"
+    fault = GatewayError(503, what, code="unsure")
+    return SourceError(Failure.UNSURE, fault, tokens=_counted(reply))
+
+
+def _counted(reply: Reply) -> Tokens:
+    return Tokens(input=reply.input_tokens, cached=reply.cached_tokens, output=reply.output_tokens)
 
 
 def failed(error: FreeholdError) -> SourceError:

@@ -4,13 +4,14 @@ Every change is a row with its reason; the newest row of a name holds, and none 
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from sqlalchemy import Engine, func, insert, select
 
 from freehold.errors import NotFoundError, did_you_mean
-from freehold.records import AnswerType, Bounds, Record, canonical, from_json
+from freehold.records import AnswerType, Bounds, ConfidenceCurve, Record, canonical, from_json
 from freehold.render import Prompt
 from freehold.store.schema import deployments
 
@@ -55,12 +56,29 @@ class Share(Record, frozen=True, kw_only=True):
     share: float
 
 
+class Cascade(Record, frozen=True, kw_only=True):
+    """Which answers of the owned target `of` are sure enough to be given; the other requests go on to `to`.
+
+    An answer is given where its confidence on the `curve` reaches `threshold`. Of `n` validation examples `kept` did,
+    and `right` of those were right, which shows the `accuracy` that was asked for (share of 1).
+    """
+
+    of: Target
+    to: Target
+    curve: ConfidenceCurve
+    threshold: float
+    accuracy: float
+    n: int
+    kept: int
+    right: int
+
+
 class Deployment(Record, frozen=True, kw_only=True):
     """What a public model name stands for.
 
     `shares` are canaries: what they leave goes to `target`, and a session stays where it is. `fallbacks` are tried in
-    order where a target fails. `shadow` is asked in the background, and its answer only kept. `bounds` are those that
-    send a canary back.
+    order where a target fails. `shadow` is asked in the background, and its answer only kept. `cascade` passes on the
+    requests that the owned model is not sure of. `bounds` are those that send a canary back.
 
     `answer_type`, `labels` and `json_schema` say what is decoded under: only a label, only JSON that fits, or free text
     where `answer_type` is None. `max_tokens` bounds an answer whose caller names no bound. `evidence` names by digest
@@ -77,13 +95,15 @@ class Deployment(Record, frozen=True, kw_only=True):
     shares: tuple[Share, ...] = ()
     fallbacks: tuple[Target, ...] = ()
     shadow: Share | None = None
+    cascade: Cascade | None = None
     bounds: Bounds = msgspec.field(default_factory=Bounds)
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """Every target, the main one first."""
         beside = (self.shadow.target,) if self.shadow else ()
-        return (self.target, *(share.target for share in self.shares), *self.fallbacks, *beside)
+        behind = (self.cascade.to,) if self.cascade else ()
+        return (self.target, *(share.target for share in self.shares), *behind, *self.fallbacks, *beside)
 
 
 def target_name(target: Target) -> str:
@@ -120,15 +140,24 @@ def current(engine: Engine, name: str) -> Deployment:
 
 def canary_since(engine: Engine, name: str) -> int:
     """When a name's present canary began (microseconds since 1970, UTC): the first row that has its shares."""
+    return _since(engine, name, lambda deployment: deployment.shares)
+
+
+def cascade_since(engine: Engine, name: str) -> int:
+    """When a name's present cascade began (microseconds since 1970, UTC): the first row that has it."""
+    return _since(engine, name, lambda deployment: deployment.cascade)
+
+
+def _since(engine: Engine, name: str, part: Callable[[Deployment], object]) -> int:
     query = select(deployments.c.config, deployments.c.created_at).where(deployments.c.name == name)
     with engine.connect() as connection:
         rows = connection.execute(query.order_by(deployments.c.id.desc())).all()
-    began, shares = 0, None
-    for config, created_at in rows:
-        found = from_json(config, Deployment).shares
-        if shares is not None and found != shares:
+    began, newest = 0, None
+    for at, (config, created_at) in enumerate(rows):
+        found = part(from_json(config, Deployment))
+        if at and found != newest:
             break
-        began, shares = int(created_at), found
+        began, newest = int(created_at), found
     return began
 
 

@@ -4,8 +4,9 @@ A row that is there already is left alone, so the same journal can be read back 
 """
 
 import json
+import re
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from freehold.errors import NotFoundError, UserError
 from freehold.store.database import Store
 from freehold.store.schema import exchanges, feedback, usage
 
+_PSEUDONYM = re.compile("[0-9a-f]{64}")
 VERDICTS = ("accepted", "rejected", "corrected")
 
 
@@ -23,7 +25,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """One request and its answer. `request` and `answer` are JSON texts, redacted; None where the caller opted out.
 
     `answered_by` names the deployment, or the upstream's address. `finished` is False where the answer broke off.
-    `at` is UTC in microseconds since 1970. `shadow_of` names the exchange that this one was asked beside.
+    `at` is UTC in microseconds since 1970. `subject` is a pseudonym (`data/subject.py`). `shadow_of` names the exchange
+    that this one was asked beside.
     """
 
     id: str
@@ -166,6 +169,23 @@ def of_subjects(store: Store, subjects: Collection[str]) -> list[str]:
     query = select(exchanges.c.id).where(exchanges.c.subject.in_(list(subjects))).order_by(exchanges.c.id)
     with store.connect() as connection:
         return list(connection.execute(query).scalars())
+
+
+def raw_subjects(store: Store) -> list[str]:
+    """The subjects that are no pseudonyms: 64 hexadecimal digits."""
+    query = select(exchanges.c.subject).where(exchanges.c.subject.is_not(None)).distinct()
+    with store.connect() as connection:
+        return [each for each in connection.execute(query).scalars() if not _PSEUDONYM.fullmatch(each)]
+
+
+def rename_subjects(store: Store, names: Mapping[str, str]) -> int:
+    """Give the exchanges of these subjects another name; returns how many there were."""
+    with store.begin() as connection:
+        changes = [
+            connection.execute(update(exchanges).where(exchanges.c.subject == old).values(subject=new))
+            for old, new in names.items()
+        ]
+    return sum(change.rowcount for change in changes)
 
 
 def erase(store: Store, ids: Sequence[str]) -> None:

@@ -130,3 +130,27 @@ def attempted(store: Store, model: str, since: int) -> list[Attempted]:
     )
     with store.connect() as connection:
         return [Attempted(**row) for row in connection.execute(query).mappings()]
+
+
+class Escalation(msgspec.Struct, frozen=True, kw_only=True):
+    """A cascade at work: requests that its owned model was asked, and those of them that were passed on."""
+
+    asked: int
+    escalated: int
+
+
+UNSURE = "unsure"  # the outcome of an attempt whose answer was not sure enough to be given
+
+
+def escalation(store: Store, model: str, owned: str, since: int = 0) -> Escalation:
+    """How often a public model name's `owned` target answered or passed on, since a time (microseconds since 1970)."""
+    query = (
+        select(func.count(func.distinct(usage.c.exchange)), usage.c.outcome == UNSURE)
+        .join(exchanges, exchanges.c.id == usage.c.exchange)
+        .where(exchanges.c.model == model, exchanges.c.shadow_of.is_(None), usage.c.target == owned)
+        .where(usage.c.outcome.in_(["ok", UNSURE]), usage.c.at >= since)
+        .group_by(usage.c.outcome == UNSURE)
+    )
+    with store.connect() as connection:
+        found = {bool(unsure): int(number) for number, unsure in connection.execute(query).all()}
+    return Escalation(asked=sum(found.values()), escalated=found.get(True, 0))
