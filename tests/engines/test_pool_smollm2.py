@@ -10,8 +10,9 @@ from gguf import GGUFWriter
 
 from freehold.engines.adapters import AdapterFiles
 from freehold.engines.engine import Completion, Sampling
+from freehold.engines.fits import check_adapters
 from freehold.engines.llamacpp import LlamaCpp
-from freehold.engines.plan import check_adapters, check_memory, needed_bytes, plan, pool
+from freehold.engines.plan import check_memory, needed_bytes, plan, pool
 from freehold.engines.pool import Policy, Pool
 from freehold.engines.random_adapter import write_random_adapter
 from freehold.errors import ModelFileError, ResourceError

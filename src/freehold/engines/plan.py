@@ -6,20 +6,18 @@ one thread each. A child of one thread needs no batch to be quick, and no two th
 """
 
 import os
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from freehold.engines.adapters import AdapterFiles
+from freehold.engines.fits import check_adapters, shape_of
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.pool import Policy, Pool
-from freehold.errors import ModelFileError, ResourceError
+from freehold.errors import ResourceError
 from freehold.records import Record
 
 _MOST_CHILDREN = 8
 _SPARE_BYTES = 256 << 20  # for everything else on the machine
 _CHILD_BYTES = 160 << 20  # Python, llama.cpp and its compute buffers; 70 MB were measured with SmolLM2-135M
-_KV_BYTES = 2  # f16
 
 
 class Plan(Record, frozen=True, kw_only=True):
@@ -47,7 +45,7 @@ def plan(adapters: int, context: int, log: Path | None = None, cores: int | None
 
 def needed_bytes(weights: Path, settings: Settings, files: AdapterFiles) -> int:
     """Memory that an engine takes: weights (shared by its children), and keys, values and adapters of each child."""
-    shape = _shape(weights)
+    shape = shape_of(weights)
     adapters = sum(path.stat().st_size for path in files.paths.values() if path.exists())
     cells = settings.slots * settings.context * shape.bytes_a_token
     return weights.stat().st_size + settings.children * (cells + adapters + _CHILD_BYTES)
@@ -65,12 +63,6 @@ def check_memory(weights: Path, settings: Settings, files: AdapterFiles) -> None
         )
 
 
-def check_adapters(weights: Path, files: AdapterFiles) -> None:
-    """Raise `ModelFileError` for an adapter of another base: another architecture, or matrices of another shape."""
-    for name, path in files.paths.items():
-        _check_adapter(name, path, _shape(weights))
-
-
 def pool(weights: Path, context: int, log: Path | None = None, policy: Policy | None = None) -> Pool:
     """Every adapter of one base, behind one `Engine`."""
     policy = policy or Policy()
@@ -83,62 +75,6 @@ def pool(weights: Path, context: int, log: Path | None = None, policy: Policy | 
         check_memory(weights, plan(len(files.paths), context, log).settings, files)
 
     return Pool(make, policy, check)
-
-
-class _Shape(Record, frozen=True, kw_only=True):
-    """What an adapter must fit: the base's architecture and its matrices as (inputs, outputs)."""
-
-    architecture: str
-    matrices: dict[str, tuple[int, int]]
-    bytes_a_token: int
-
-
-@lru_cache(maxsize=16)
-def _shape(weights: Path) -> _Shape:
-    reader = _gguf(weights, f"{weights}: is no whole GGUF file; `freehold pull` fetches it again")
-    architecture = str(reader.get_field("general.architecture").contents())
-
-    def number(key: str, default: int = 0) -> int:
-        field = reader.get_field(f"{architecture}.{key}")
-        return int(field.contents()) if field is not None else default
-
-    heads = number("attention.head_count", 1)
-    width = number("attention.key_length", number("embedding_length") // heads)
-    cells = number("block_count") * number("attention.head_count_kv", heads) * width * 2
-    matrices = {each.name: (int(each.shape[0]), int(each.shape[1])) for each in reader.tensors if len(each.shape) == 2}
-    return _Shape(architecture=architecture, matrices=matrices, bytes_a_token=cells * _KV_BYTES)
-
-
-def _check_adapter(name: str, path: Path, base: _Shape) -> None:
-    reader = _gguf(path, f"{path}: adapter {name} is no whole GGUF file; export it again")
-    architecture = reader.get_field("general.architecture")
-    found = str(architecture.contents()) if architecture else "none"
-    if found != base.architecture:
-        raise ModelFileError(f"{path}: adapter {name} is for {found} models, and this base is {base.architecture}")
-    ranks = set()
-    for tensor in reader.tensors:
-        matrix, _, side = tensor.name.rpartition(".")
-        expected = base.matrices.get(matrix)
-        if expected is None:
-            raise ModelFileError(f"{path}: adapter {name} changes {matrix}, which this base does not have")
-        size, rank = (tensor.shape[0], tensor.shape[1]) if side == "lora_a" else (tensor.shape[1], tensor.shape[0])
-        ranks.add(int(rank))
-        if int(size) != expected[side != "lora_a"]:
-            raise ModelFileError(
-                f"{path}: adapter {name} was made for another base: its {tensor.name} is {int(size)} wide, "
-                f"this base's is {expected[side != 'lora_a']}"
-            )
-    if len(ranks) != 1:
-        raise ModelFileError(f"{path}: adapter {name} mixes ranks {sorted(ranks)}; llama.cpp needs one")
-
-
-def _gguf(path: Path, refusal: str) -> Any:  # noqa: ANN401 (a GGUFReader)
-    from gguf import GGUFReader
-
-    try:
-        return GGUFReader(path)
-    except (ValueError, OSError, IndexError):
-        raise ModelFileError(refusal) from None
 
 
 def _mb(size: int) -> str:

@@ -5,35 +5,50 @@ Q4_0 12.2.
 Q8_0 and BF16 keep what the source holds to within rounding; Q4_0 loses some of it.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from freehold.engines import k_quants
 from freehold.errors import ModelFileError
 from freehold.store.workspace import atomic_file
 
 if TYPE_CHECKING:
-    from gguf import GGUFReader, GGUFWriter
+    from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
+    from numpy.typing import NDArray
 
-Encoding = Literal["F16", "BF16", "Q8_0", "Q4_0"]
+Encoding = Literal["F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0"]
+ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
+Change = Callable[[str, "NDArray[Any]"], "NDArray[Any]"]
+"""A tensor's name and values (float32) → the values to write."""
+
 _SET_ANEW = {"general.architecture", "general.file_type", "general.quantization_version"}
 _QUANTIZATION_VERSION = 2
 
 
-def reencode(source: Path, target: Path, encoding: Encoding) -> None:
+def as_it_is(name: str, values: "NDArray[Any]") -> "NDArray[Any]":
+    """No change."""
+    return values
+
+
+def reencode(source: Path, target: Path, encoding: Encoding, change: Change = as_it_is) -> None:
     """Write `source` (GGUF) at `target` with its matrices in `encoding`, whole or not at all.
 
     Vectors (norms, biases) stay F32, as llama.cpp's own quantiser leaves them. Metadata is carried over. A matrix whose
     rows are no multiple of the encoding's block is kept in F16. Raises `ModelFileError` where `source` is no GGUF file.
     """
-    from gguf import GGUFWriter, LlamaFileType
+    from gguf import GGUFWriter, LlamaFileType, dequantize
 
     reader = _reader(source)
-    writer = GGUFWriter(None, _text(reader, "general.architecture"))
+    architecture = _text(reader, "general.architecture")
+    writer = GGUFWriter(None, architecture)
     _carry_metadata(reader, writer)
     writer.add_file_type(LlamaFileType[f"MOSTLY_{encoding}"])
     writer.add_quantization_version(_QUANTIZATION_VERSION)
+    layers = int(_text(reader, f"{architecture}.block_count")) if encoding in k_quants.MIXTURES else 0
     for tensor in reader.tensors:
-        data, kind = _encoded(tensor, encoding)
+        values = change(tensor.name, dequantize(tensor.data, tensor.tensor_type))
+        data, kind = _encoded(values, _kind(tensor.name, values.shape, encoding, layers))
         writer.add_tensor(tensor.name, data, raw_dtype=kind)
     with atomic_file(target) as handle:
         _write(writer, Path(handle.name))
@@ -72,14 +87,22 @@ def _carry_metadata(reader: "GGUFReader", writer: "GGUFWriter") -> None:
         writer.add_key_value(field.name, field.contents(), field.types[0], field.types[-1] if listed else None)
 
 
-def _encoded(tensor: Any, encoding: Encoding) -> tuple[Any, Any]:  # noqa: ANN401 (a ReaderTensor, numpy data and its type)
-    from gguf import GGMLQuantizationType, dequantize, quantize
+def _kind(name: str, shape: tuple[int, ...], encoding: Encoding, layers: int) -> "GGMLQuantizationType":
+    from gguf import GGMLQuantizationType
+
+    if len(shape) < 2:
+        return GGMLQuantizationType.F32
+    return GGMLQuantizationType[
+        k_quants.kind_of(name, shape[-1], encoding, layers) if encoding in k_quants.MIXTURES else encoding
+    ]
+
+
+def _encoded(values: "NDArray[Any]", kind: "GGMLQuantizationType") -> "tuple[NDArray[Any], GGMLQuantizationType]":
+    from gguf import GGMLQuantizationType, quantize
     from gguf.quants import QuantError
 
-    values = dequantize(tensor.data, tensor.tensor_type)
-    if len(tensor.shape) < 2:
-        return values, GGMLQuantizationType.F32
-    kind = GGMLQuantizationType[encoding]
+    if kind.name in k_quants.MIXTURES.values():
+        return k_quants.quantise(values, kind), kind
     try:
         return quantize(values, kind), kind
     except QuantError:

@@ -1,0 +1,44 @@
+"""An adapter merged into its base, both as GGUF: W' = W + (alpha / rank) · B A (Hu et al. 2021, section 4.1).
+
+A merged copy answers as fast as its base and needs no adapter; it is a file of its own, as large as the base.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from freehold.engines.adapters import AdapterFiles
+from freehold.engines.fits import check_adapters
+from freehold.engines.quantise import Encoding, reencode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def merge(base: Path, adapter: Path, target: Path, encoding: Encoding) -> None:
+    """Write `base` with `adapter` merged in, its matrices in `encoding`; whole or not at all.
+
+    Merge into the base as it was pulled, not into a re-encoded copy: every encoding rounds, and one rounding is enough.
+    Raises `ModelFileError` where either is no whole GGUF, or the adapter is of another base, shape or rank.
+    """
+    check_adapters(base, AdapterFiles({adapter.name: adapter}))
+    reencode(base, target, encoding, _Lora(adapter).merged)
+
+
+class _Lora:
+    """An adapter's matrices, read once."""
+
+    def __init__(self, path: Path) -> None:
+        from gguf import GGUFReader
+
+        reader = GGUFReader(path)
+        self._tensors = {each.name: each.data for each in reader.tensors}
+        self._alpha = float(reader.fields["adapter.lora.alpha"].contents())
+
+    def merged(self, name: str, values: "NDArray[Any]") -> "NDArray[Any]":
+        """The matrix of this name with the adapter in it; as it is where the adapter leaves it alone."""
+        down = self._tensors.get(f"{name}.lora_a")
+        if down is None:
+            return values
+        scale = self._alpha / down.shape[0]
+        changed: NDArray[Any] = values + scale * (self._tensors[f"{name}.lora_b"] @ down)
+        return changed
