@@ -11,6 +11,7 @@ from freehold.errors import DataError
 from freehold.evaluation.benchmarks import mmlu, perplexity
 from freehold.evaluation.benchmarks.continuations import Continuations, shared_prefix
 from freehold.render import Renderer
+from freehold.store.answers import Answers
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "mmlu"
 SHARED = SHARED if SHARED.exists() else Path("/work/shared/data/mmlu")
@@ -44,10 +45,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_published_format(tmp_path: Path) -> None:
+def sitting(model: Letters, answers: Answers, name: str = "m") -> mmlu.Sitting:
+    return mmlu.Sitting(name, model, model, answers, name)
+
+
+def test_the_published_format(tmp_path: Path, answers: Answers) -> None:
     dev, test = mmlu.read(folder(tmp_path))
     model = Letters(lambda text: 1 if "high school" in text else 0)
-    rows = mmlu.measure("m", model, model, mmlu.sample(test, None, 0), dev)
+    rows = mmlu.measure(sitting(model, answers), mmlu.sample(test, None, 0), dev)
     found = mmlu.summed("m", rows, 6)
     expected = (
         "The following are multiple choice questions (with answers) about high school sums.\n\n"
@@ -60,11 +65,11 @@ def test_the_published_format(tmp_path: Path) -> None:
     assert {name: each.value for name, each in found.subjects.items()} == {"anatomy": 0, "high_school_sums": 1}
 
 
-def test_what_tuning_changed(tmp_path: Path) -> None:
+def test_what_tuning_changed(tmp_path: Path, answers: Answers) -> None:
     dev, test = mmlu.read(folder(tmp_path))
     asked = mmlu.sample(test, None, 0)
     before, after = (
-        mmlu.summed(name, mmlu.measure(name, model, model, asked, dev), 6)
+        mmlu.summed(name, mmlu.measure(sitting(model, answers, name), asked, dev), 6)
         for name, model in (("base", Letters(lambda _text: 1)), ("tuned", Letters(lambda text: int("sums" in text))))
     )
     change = mmlu.change(before, after)
@@ -75,6 +80,27 @@ def test_a_sample_is_repeatable(tmp_path: Path) -> None:
     _, test = mmlu.read(folder(tmp_path))
     assert mmlu.sample(test, 3, 1) == mmlu.sample(test, 3, 1)
     assert len(mmlu.sample(test, 3, 1)) == 3 and len(mmlu.sample(test, 99, 1)) == 6
+    assert mmlu.sample(test, 4, 1)[:3] == mmlu.sample(test, 3, 1)
+
+
+def test_what_was_answered_is_not_asked_again(tmp_path: Path, answers: Answers) -> None:
+    """Killed after three questions, and then again with all of them."""
+    dev, test = mmlu.read(folder(tmp_path))
+    asked = mmlu.sample(test, None, 0)
+
+    def stopped(_text: str) -> int:
+        if len(first.seen) > 3:
+            raise KeyboardInterrupt
+        return 1
+
+    first = Letters(stopped)
+    with pytest.raises(KeyboardInterrupt):
+        mmlu.measure(sitting(first, answers), asked, dev)
+    second = Letters(lambda _text: 1)
+    rows = mmlu.measure(sitting(second, answers), asked, dev)
+    assert len(second.seen) == 3 and len(rows) == 6 and all(row.right for row in rows)
+    third = Letters(lambda _text: 0)
+    assert mmlu.measure(sitting(third, answers), asked, dev) == rows and not third.seen
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data/mmlu beside the checkout")
@@ -142,7 +168,7 @@ def test_the_command(
     model = Letters(lambda _text: 1)
     monkeypatch.setattr("freehold.cli.benchmarks._base", lambda _name: tmp_path)
     monkeypatch.setattr("freehold.cli.benchmarks.Renderer", lambda _folder: model)
-    monkeypatch.setattr("freehold.cli.benchmarks._models", lambda _base, _adapter: iter([("base", model)]))
+    monkeypatch.setattr("freehold.cli.benchmarks._models", lambda _base, _adapter: iter([("base", model, ["digest"])]))
     assert freehold("benchmark", "mmlu", folder(tmp_path), "smollm2-135m-instruct", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["results"][0]["micro"]["value"] == 1 and "29.3 %" in found["published"]

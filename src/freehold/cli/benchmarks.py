@@ -11,9 +11,12 @@ from freehold.cli.progress import Terminal
 from freehold.errors import NotFoundError
 from freehold.evaluation.benchmarks import mmlu, perplexity
 from freehold.evaluation.benchmarks.continuations import Continuations
-from freehold.records import Interval
+from freehold.records import Base, Interval, digest
 from freehold.render import Renderer
-from freehold.store.workspace import Workspace
+from freehold.store.answers import Answers
+from freehold.store.database import connect
+from freehold.store.layout import BASE_FILE
+from freehold.store.workspace import Workspace, read_record
 
 benchmark = typer.Typer(
     add_completion=False, rich_markup_mode=None, help="Standard benchmarks from local files, before and after tuning."
@@ -36,10 +39,11 @@ def run_mmlu(
     """MMLU, 5-shot, in its published format, as a micro average."""
     dev, test = mmlu.read(folder)
     asked, every = mmlu.sample(test, sample, seed), sum(map(len, test.values()))
-    renderer = Renderer(_base(base))
+    renderer, answers = Renderer(_base(base)), Answers(connect(Workspace.here().database_url))
     results = []
-    for name, scores in _models(base, adapter):
-        results.append(mmlu.summed(name, mmlu.measure(name, scores, renderer, asked, dev, Terminal()), every))
+    for name, scores, identity in _models(base, adapter):
+        sitting = mmlu.Sitting(name, scores, renderer, answers, digest(["mmlu", identity]))
+        results.append(mmlu.summed(name, mmlu.measure(sitting, asked, dev, Terminal()), every))
     change = mmlu.change(*results) if len(results) > 1 else None
     published = mmlu.PUBLISHED.get(base)
     if json:
@@ -63,7 +67,7 @@ def run_perplexity(
     renderer = Renderer(_base(base))
     measured = {
         name: perplexity.surprises(name, scores, renderer, documents, Terminal())
-        for name, scores in _models(base, adapter)
+        for name, scores, _ in _models(base, adapter)
     }
     figures = {name: perplexity.perplexity(nats) for name, nats in measured.items()}
     change = perplexity.change(*measured.values()) if adapter else None
@@ -76,11 +80,14 @@ def run_perplexity(
         say(f"\n  change     × {change.value:.3f} [{change.low:.3f}, {change.high:.3f}] on the same documents")
 
 
-def _models(base: str, adapter: str | None) -> Iterator[tuple[str, Continuations]]:
-    """The base, then the base with its adapter; one is let go before the next is opened."""
-    yield base, Continuations(_base(base))
+def _models(base: str, adapter: str | None) -> Iterator[tuple[str, Continuations, list[str]]]:
+    """The base, then the base with its adapter, with their digests; one is let go before the next is opened."""
+    folder = _base(base)
+    known = read_record(folder / BASE_FILE, Base).digest
+    yield base, Continuations(folder), [known]
     if adapter is not None:
-        yield f"{base} + {adapter[:12]}", Continuations(_base(base), _adapter(adapter))
+        tuned = _adapter(adapter)
+        yield f"{base} + {tuned.name[:12]}", Continuations(folder, tuned), [known, tuned.name]
 
 
 def _base(name: str) -> Path:

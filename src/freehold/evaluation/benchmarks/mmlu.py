@@ -1,21 +1,25 @@
 """MMLU, 5-shot (Hendrycks et al. 2021, "Measuring Massive Multitask Language Understanding").
 
 The published format: a line that names the subject, five worked questions, the question, and "Answer:"; the answer is
-the likeliest of " A", " B", " C", " D". The figure is the micro average: every question counts alike.
+the likeliest of " A", " B", " C", " D". The figure is the micro average: every question counts alike. Answers are kept
+as they come, so that a run that was stopped goes on, and a larger sample asks only what the smaller one did not.
 """
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from time import monotonic
 from typing import Protocol
 
 from freehold.errors import DataError
 from freehold.evaluation.benchmarks.continuations import shared_prefix
 from freehold.evaluation.statistics import pairs, tango, wilson
-from freehold.progress import SILENT, Progress
-from freehold.records import Interval, Record
+from freehold.progress import SILENT, Progress, Step
+from freehold.records import Interval, Record, digest
+from freehold.store.answers import Answered as Kept
+from freehold.store.answers import Answers
 
 LETTERS = "ABCD"
 PUBLISHED = {
@@ -24,6 +28,7 @@ PUBLISHED = {
 }
 """Figures that the publisher of a base gives, with their protocol; shown beside ours, never compared to them."""
 _SHOTS = 5
+_SECONDS = 2.0
 _COLUMNS = ["question", "choice0", "choice1", "choice2", "choice3", "answer"]
 
 
@@ -85,33 +90,67 @@ def read(folder: Path) -> tuple[dict[str, list[Question]], dict[str, list[Questi
     return dev, test
 
 
-def sample(test: dict[str, list[Question]], count: int | None, seed: int) -> list[Question]:
-    """All questions, or a simple random sample of them: it estimates the same micro average."""
+def sample(test: Mapping[str, Sequence[Question]], count: int | None, seed: int) -> list[Question]:
+    """All questions, or a simple random sample of them, which holds every smaller sample of the same seed."""
     every = [question for questions in test.values() for question in questions]
-    return every if count is None or count >= len(every) else Random(seed).sample(every, count)
+    if count is None or count >= len(every):
+        return every
+    Random(seed).shuffle(every)
+    return every[:count]
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """Who is examined. `identity` is a digest of base and adapter: what was answered under it is not asked again."""
+
+    model: str
+    scores: Scores
+    encodes: Encodes
+    store: Answers
+    identity: str
 
 
 def measure(
-    model: str,
-    scores: Scores,
-    encodes: Encodes,
-    asked: Sequence[Question],
-    dev: dict[str, list[Question]],
-    progress: Progress = SILENT,
+    sitting: Sitting, asked: Sequence[Question], dev: Mapping[str, Sequence[Question]], progress: Progress = SILENT
 ) -> list[Answered]:
     """Ask every question, subject by subject, so that the worked examples are computed once a subject."""
-    choices = [encodes.encode(f" {letter}")[-1] for letter in LETTERS]
+    known = sitting.store.of(sitting.identity)
     rows: list[Answered] = []
-    with progress.step(f"mmlu {model}", len(asked)) as step:
+    with progress.step(f"mmlu {sitting.model}", len(asked)) as step:
         for subject in sorted({question.subject for question in asked}):
             questions = [question for question in asked if question.subject == subject]
-            prompts = [encodes.encode(_prompt(question, dev[subject])) for question in questions]
-            shared = shared_prefix(prompts) if len(prompts) > 1 else 0
-            for question, ids in zip(questions, prompts, strict=True):
-                place = scores.likeliest(ids[:shared], ids[shared:], choices)
-                rows.append(_answered(question, place))
-                step.advance()
+            prompts = [sitting.encodes.encode(_prompt(question, dev[subject])) for question in questions]
+            letters = _answers(sitting, prompts, known, step)
+            rows += [_answered(question, letter) for question, letter in zip(questions, letters, strict=True)]
     return rows
+
+
+def _answers(
+    sitting: Sitting, prompts: Sequence[tuple[int, ...]], known: Mapping[tuple[str, bool], Kept], step: Step
+) -> list[str]:
+    """The letter of each prompt of one subject; new ones are kept every two seconds."""
+    choices = [sitting.encodes.encode(f" {letter}")[-1] for letter in LETTERS]
+    shared = shared_prefix(prompts) if len(prompts) > 1 else 0
+    letters, fresh, kept_at = [], [], monotonic()
+    try:
+        for ids in prompts:
+            name = digest(ids)
+            answer = known.get((name, False))
+            if answer is None:
+                answer = _kept(name, LETTERS[sitting.scores.likeliest(ids[:shared], ids[shared:], choices)], len(ids))
+                fresh.append(answer)
+            letters.append(answer.text)
+            if monotonic() - kept_at > _SECONDS:
+                sitting.store.keep(sitting.identity, fresh)
+                fresh, kept_at = [], monotonic()
+            step.advance()
+    finally:
+        sitting.store.keep(sitting.identity, fresh)
+    return letters
+
+
+def _kept(prompt: str, letter: str, tokens: int) -> Kept:
+    return Kept(prompt=prompt, constrained=False, text=letter, input_tokens=tokens, output_tokens=0, latency_ms=0.0)
 
 
 def summed(model: str, rows: Sequence[Answered], every: int) -> Result:
@@ -137,10 +176,9 @@ def _prompt(question: Question, dev: Sequence[Question]) -> str:
     return head + "".join(each.text(answered=True) for each in dev[:_SHOTS]) + question.text(answered=False)
 
 
-def _answered(question: Question, place: int) -> Answered:
-    return Answered(
-        subject=question.subject, number=question.number, answer=LETTERS[place], right=place == question.answer
-    )
+def _answered(question: Question, letter: str) -> Answered:
+    right = LETTERS[question.answer] == letter
+    return Answered(subject=question.subject, number=question.number, answer=letter, right=right)
 
 
 def _share(rows: Sequence[Answered]) -> Interval:
