@@ -26,8 +26,8 @@ from freehold.engines.on_demand import OnDemand
 from freehold.engines.quantise import reencode
 from freehold.engines.remote import Remote
 from freehold.errors import EngineError, UserError
+from freehold.evaluation import pins, report_html
 from freehold.evaluation import report as reports
-from freehold.evaluation import report_html
 from freehold.evaluation.answerers import (
     Answerer,
     ClassifierAnswerer,
@@ -36,7 +36,10 @@ from freehold.evaluation.answerers import (
     RemoteAnswerer,
     with_labels,
 )
+from freehold.evaluation.benchmarks.continuations import Continuations
 from freehold.evaluation.classifier import CLASSIFIER_FILE, Classifier
+from freehold.evaluation.forgetting import sets
+from freehold.evaluation.forgetting.changes import Room, Speaker, changes
 from freehold.evaluation.measure import measure
 from freehold.evaluation.prompted import careful_prompt, instruction
 from freehold.progress import Progress
@@ -46,6 +49,7 @@ from freehold.records import (
     Base,
     Candidate,
     CandidateKind,
+    Change,
     Dataset,
     Decision,
     Example,
@@ -58,7 +62,7 @@ from freehold.records import (
     digest,
 )
 from freehold.render import Prompt, Renderer
-from freehold.spec import Incumbent, LoraSettings, TaskFile, expand
+from freehold.spec import Guard, Incumbent, LoraSettings, TaskFile, expand
 from freehold.store import decisions, deployments, stages
 from freehold.store.answers import Answers
 from freehold.store.database import connect
@@ -104,11 +108,26 @@ def run(file: TaskFile, workspace: Workspace, progress: Progress) -> Outcome:
         flow.measure_classifier()
         for base in bases:
             if isinstance(file.task.tune, LoraSettings):
-                flow.measure_tuned(base, flow.tune(base))
+                manifest = flow.tune(base)
+                flow.measure_tuned(base, manifest)
+                if file.task.guard:
+                    flow.measure_changes(base, manifest)
         report, page = flow.report()
         decision = flow.decide(report)
         served = flow.deploy(decision)
         return Outcome(dataset, report, decision, page, tuple(flow.stages), served)
+
+
+def forgetting(file: TaskFile, workspace: Workspace, progress: Progress) -> list[Change]:
+    """What tuning took from each base besides the task; tunes first where that is not done yet."""
+    if not isinstance(file.task.tune, LoraSettings):
+        raise UserError(f"{file.path}: tune.method is none: nothing is tuned, so nothing can be forgotten")
+    with workspace.exclusively(f"run-{file.task.task}"):
+        flow = Flow(file, workspace, progress)
+        bases = flow.pull()
+        flow.data()
+        flow.rights(bases)
+        return [change for base in bases for change in flow.measure_changes(base, flow.tune(base))]
 
 
 @dataclass(frozen=True)
@@ -130,6 +149,7 @@ class Flow:
         self.stages: list[Stage] = []
         self._measured: list[Measured] = []
         self._manifests: list[AdapterManifest] = []
+        self._changes: list[Change] = []
 
     # -- what there is to work with ------------------------------------------------------------------------------
 
@@ -285,6 +305,24 @@ class Flow:
             target = AdapterTarget(base=base.name, adapter=manifest.digest, prompt=prompt)
             self._measure(candidate, answerer, target)
 
+    def measure_changes(self, base: Base, manifest: AdapterManifest) -> tuple[Change, ...]:
+        """What tuning took away besides the task: the base and the tuned model on the same prompts."""
+        began = time.monotonic()
+        guard = self._task.guard or Guard()
+        asked = sets.sets(self._file.resolve(guard.questions) if guard.questions else None)
+        folder, adapters = self._workspace.models / base.name, self._workspace.adapters / manifest.digest
+        with self._engine(base, {manifest.digest: adapters / ADAPTER_GGUF}) as engine:
+            identity = (base.digest, _engine_version())
+            before = Speaker(base.name, identity, engine, None, Continuations(folder))
+            tuned, scores = (*identity, manifest.digest), Continuations(folder, adapters)
+            after = Speaker(f"tuned {base.name}", tuned, engine, manifest.digest, scores)
+            room = Room(self._renderer(base), Answers(self._store), self._progress)
+            found = changes(after.name, before, after, asked, room)
+        self._changes += found
+        lost = " · ".join(f"{each.what.value} {each.lost.value:+.1%}" for each in found)
+        self._say("guard", f"{base.name}   lost: {lost}", began)
+        return found
+
     # -- proof ---------------------------------------------------------------------------------------------------
 
     def report(self) -> tuple[Report, Path]:
@@ -292,7 +330,10 @@ class Flow:
         measured = [(each.candidate, each.rows) for each in self._measured]
         others = [example for example in self._examples if example.split is not Split.HELD_OUT]
         leaks = len(leakage.leaks(self._held_out, others))
-        report = reports.build(self._task, self._dataset, measured, self._held_out, leaks)
+        checks = reports.Checks(leaks, tuple(self._changes), pins.read(self._workspace, self._name))
+        report = reports.build(self._task, self._dataset, measured, self._held_out, checks)
+        for each in report.pins:
+            self._progress.say("pins", f"{each.candidate}   {each.holds} hold, {len(each.broken)} broken")
         rows = {each.candidate.digest: each.rows for each in self._measured}
         page = report_html.page(report, rows, self._held_out, self._task, self._manifests)
         path = reports.keep(self._workspace, report, measured, page)

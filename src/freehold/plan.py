@@ -21,7 +21,13 @@ class Planned(Record, frozen=True, kw_only=True):
 def of_task(task: Task) -> Plan:
     """The plan that a task file fixes."""
     decide = task.decide
-    return Plan(metric=task.metric, margin=decide.margin, confidence=decide.confidence, seed=task.seed)
+    return Plan(
+        metric=task.metric,
+        margin=decide.margin,
+        confidence=decide.confidence,
+        seed=task.seed,
+        may_lose=task.guard.may_lose() if task.guard else {},
+    )
 
 
 def plan(file: TaskFile, workspace: Workspace, progress: Progress) -> Planned:

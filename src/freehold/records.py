@@ -249,11 +249,43 @@ class CandidateFigures(Record, frozen=True, kw_only=True):
     secondary: dict[str, Interval] = {}
 
 
+class Kept(StrEnum):
+    """What tuning should not take away."""
+
+    GENERAL = "general questions"
+    HARMFUL = "harmful asks refused"
+    HARMLESS = "harmless asks answered"
+    LANGUAGE = "perplexity"
+
+
+class Change(Record, frozen=True, kw_only=True):
+    """One figure of a tuned candidate beside its base's, on the same prompts.
+
+    `lost` is how much worse it became: the share that was lost (0..1), or for perplexity the relative rise.
+    """
+
+    candidate: str
+    what: Kept
+    before: Interval
+    after: Interval
+    lost: Interval
+
+
+class PinCheck(Record, frozen=True, kw_only=True):
+    """How one candidate does on the pinned cases. `unmeasured` ones have no row: the dataset has moved on."""
+
+    candidate: str
+    holds: int
+    broken: tuple[str, ...]
+    unmeasured: int
+
+
 class Report(Record, frozen=True, kw_only=True):
     """Candidates and incumbent measured on the same held-out examples. The digest leaves latencies out.
 
     `dropped` counts what was left out of the data and why; `leaks` counts held-out examples with a near-duplicate in
-    training, checked anew on the frozen dataset (None: not checked).
+    training, checked anew on the frozen dataset (None: not checked). `changes` are there where the task file has a
+    `guard`, `pins` where cases are pinned.
     """
 
     digest: str
@@ -266,6 +298,8 @@ class Report(Record, frozen=True, kw_only=True):
     dropped: dict[str, int] = {}
     leaks: int | None = None
     confidence: float = 0.95
+    changes: tuple[Change, ...] = ()
+    pins: tuple[PinCheck, ...] = ()
 
 
 class Plan(Record, frozen=True, kw_only=True):
@@ -273,7 +307,8 @@ class Plan(Record, frozen=True, kw_only=True):
 
     `margin` is the loss that would still be accepted and `disagreement` the share of pairs expected to be scored
     differently, both as shares of 1; every test is one-sided at level 1 − `confidence`; `power` is the chance to show
-    non-inferiority where both are equally good.
+    non-inferiority where both are equally good. `may_lose` is how much tuning may take of what it should not; empty
+    where the task file has no `guard`.
     """
 
     metric: str
@@ -283,6 +318,7 @@ class Plan(Record, frozen=True, kw_only=True):
     power: float = 0.8
     disagreement: float = 0.1
     stopping: str = "one look, when every held-out example has been scored"
+    may_lose: dict[Kept, float] = {}
 
 
 class Verdict(StrEnum):

@@ -10,6 +10,7 @@ import pytest
 from freehold.errors import DataError
 from freehold.evaluation.benchmarks import mmlu, perplexity
 from freehold.evaluation.benchmarks.continuations import Continuations, shared_prefix
+from freehold.evaluation.benchmarks.sitting import Sitting
 from freehold.render import Renderer
 from freehold.store.answers import Answers
 
@@ -45,8 +46,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def sitting(model: Letters, answers: Answers, name: str = "m") -> mmlu.Sitting:
-    return mmlu.Sitting(name, model, model, answers, name)
+def sitting(model: Letters, answers: Answers, name: str = "m") -> Sitting[mmlu.Scores]:
+    return Sitting(name, model, model, answers, name)
 
 
 def test_the_published_format(tmp_path: Path, answers: Answers) -> None:

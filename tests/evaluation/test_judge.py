@@ -11,8 +11,9 @@ from freehold.engines.engine import Answer
 from freehold.engines.fake import Fake
 from freehold.errors import DataError, EngineError
 from freehold.evaluation.arena.votes import LEFT, RIGHT, TIE
+from freehold.evaluation.asking import LocalChat
 from freehold.evaluation.judge import grades, pairwise
-from freehold.evaluation.judge.judge import Judge, LocalChat
+from freehold.evaluation.judge.judge import Judge
 from freehold.evaluation.judge.wording import choice, grade
 from freehold.records import Candidate, CandidateKind, Message
 from freehold.render import Renderer

@@ -87,7 +87,7 @@ def test_no_clock_in_the_digest(task: Task) -> None:
 def keep(task: Task, workspace: Workspace) -> str:
     held_out = examples(12)
     measured = [(TUNED, rows(TUNED, held_out, 3)), (PLAIN, rows(PLAIN, held_out, 1))]
-    report = reports.build(task, dataset(), measured, held_out, leaks=0)
+    report = reports.build(task, dataset(), measured, held_out, reports.Checks(leaks=0))
     reports.keep(workspace, report, measured, "<!doctype html>")
     Documents(connect(workspace.database_url)).add("report", report.digest, task.task)
     return report.digest

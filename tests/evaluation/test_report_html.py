@@ -59,7 +59,7 @@ MANIFEST = AdapterManifest(
 
 
 def built(examples: list[Example] = HELD_OUT) -> Report:
-    return reports.build(TASK, dataset(labels=LABELS), MEASURED, examples, leaks=0)
+    return reports.build(TASK, dataset(labels=LABELS), MEASURED, examples, reports.Checks(leaks=0))
 
 
 class Reader(HTMLParser):

@@ -11,6 +11,7 @@ from freehold.cli.progress import Terminal
 from freehold.errors import NotFoundError
 from freehold.evaluation.benchmarks import mmlu, perplexity
 from freehold.evaluation.benchmarks.continuations import Continuations
+from freehold.evaluation.benchmarks.sitting import Sitting
 from freehold.records import Base, Interval, digest
 from freehold.render import Renderer
 from freehold.store.answers import Answers
@@ -42,7 +43,7 @@ def run_mmlu(
     renderer, answers = Renderer(_base(base)), Answers(connect(Workspace.here().database_url))
     results = []
     for name, scores, identity in _models(base, adapter):
-        sitting = mmlu.Sitting(name, scores, renderer, answers, digest(["mmlu", identity]))
+        sitting: Sitting[mmlu.Scores] = Sitting(name, scores, renderer, answers, digest(["mmlu", identity]))
         results.append(mmlu.summed(name, mmlu.measure(sitting, asked, dev, Terminal()), every))
     change = mmlu.change(*results) if len(results) > 1 else None
     published = mmlu.PUBLISHED.get(base)
@@ -64,11 +65,13 @@ def run_perplexity(
 ) -> None:
     """Perplexity on general text; what rises by tuning was forgotten."""
     documents = perplexity.read(text)
-    renderer = Renderer(_base(base))
-    measured = {
-        name: perplexity.surprises(name, scores, renderer, documents, Terminal())
-        for name, scores, _ in _models(base, adapter)
-    }
+    renderer, answers = Renderer(_base(base)), Answers(connect(Workspace.here().database_url))
+    measured = {}
+    for name, scores, identity in _models(base, adapter):
+        sitting: Sitting[perplexity.Surprises] = Sitting(
+            name, scores, renderer, answers, digest(["perplexity", identity])
+        )
+        measured[name] = perplexity.surprises(sitting, documents, Terminal())
     figures = {name: perplexity.perplexity(nats) for name, nats in measured.items()}
     change = perplexity.change(*measured.values()) if adapter else None
     if json:

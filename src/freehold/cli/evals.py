@@ -6,13 +6,17 @@ from typing import Annotated
 
 import typer
 
-from freehold.cli.evaluation import JsonOption, TaskOption, latency, newest_report
+from freehold.cli.evaluation import JsonOption, TaskOption, latency, newest_report, print_changes
 from freehold.cli.output import as_json, say, table
+from freehold.cli.progress import Terminal
+from freehold.cli.task import DEFAULT_TASK_FILE
 from freehold.data import freeze
 from freehold.errors import NotFoundError, RefusedError, UserError
 from freehold.evaluation import compare, leaderboard, pins
 from freehold.evaluation import report as reports
+from freehold.progress import SILENT
 from freehold.records import Example, Report
+from freehold.spec import load
 from freehold.store.database import connect
 from freehold.store.documents import Documents
 from freehold.store.workspace import Workspace, write_atomically
@@ -108,6 +112,22 @@ def check(
     if broken:
         names = ", ".join(f"{each.candidate} ({len(each.broken)})" for each in broken)
         raise RefusedError(f"pinned cases are broken by {names}")
+
+
+@evals.command()
+def forgetting(
+    task_file: Annotated[Path, typer.Argument(help="The task file.", metavar="[TASKFILE]")] = DEFAULT_TASK_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Measure what tuning took away: general questions, refusals, plain language, each before and after."""
+    from freehold import pipeline
+
+    progress = SILENT if json else Terminal()
+    found = pipeline.forgetting(load(task_file), Workspace.beside(task_file), progress)
+    if json:
+        as_json(found)
+    else:
+        print_changes(found)
 
 
 @evals.command(name="leaderboard")

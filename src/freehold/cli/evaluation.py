@@ -1,5 +1,6 @@
 """`freehold report`: what was measured."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -7,7 +8,7 @@ import typer
 from freehold.cli.output import as_json, say, table
 from freehold.errors import NotFoundError
 from freehold.evaluation import report as reports
-from freehold.records import CandidateFigures, Report
+from freehold.records import CandidateFigures, Change, Kept, Report
 from freehold.store.database import connect
 from freehold.store.documents import Documents
 from freehold.store.workspace import Workspace
@@ -66,6 +67,30 @@ def print_report(found: Report) -> None:
     say(f"  dropped    {dropped or 'nothing'}")
     if found.leaks is not None:
         say(f"  leaks      {found.leaks} held-out examples with a near-duplicate in training")
+    for each in found.pins:
+        say(f"  pinned     {each.candidate}: {each.holds} hold, {len(each.broken)} broken")
+    if found.changes:
+        say("\n  what tuning took away\n")
+        print_changes(found.changes)
+
+
+def print_changes(found: Sequence[Change]) -> None:
+    """Each figure before and after tuning, and what was lost."""
+    table(["tuned model", "figure", "before", "after", "lost", "95 % interval", "n"], [_change(each) for each in found])
+
+
+def _change(each: Change) -> list[object]:
+    figure = "{:.2f}" if each.what is Kept.LANGUAGE else "{:.1%}"
+    lost = each.lost
+    return [
+        each.candidate,
+        each.what.value,
+        figure.format(each.before.value),
+        figure.format(each.after.value),
+        f"{lost.value:+.1%}",
+        f"[{lost.low:+.1%}, {lost.high:+.1%}]",
+        each.before.n,
+    ]
 
 
 def _line(each: CandidateFigures) -> list[object]:

@@ -10,7 +10,8 @@ And the chance that a wrong candidate is named stays below 1 − confidence over
   best included, picking the best on the same data costs nothing. At most K − 1 candidates can qualify wrongly (the true
   best cannot), so the level is α/(K − 1).
 
-Of those that qualify the simplest is named (`simplicity.burden`).
+Of those that qualify the simplest is named (`simplicity.burden`). What may not take over at all (`refusals.py`) is no
+candidate, and no rival either; the tests that were planned still share the error.
 """
 
 from collections import Counter
@@ -22,6 +23,7 @@ from msgspec.structs import asdict, replace
 
 from freehold.decision.comparison import Scored, compare, scored
 from freehold.decision.power import about, achieved, pairs_needed, percent, points
+from freehold.decision.refusals import refusals
 from freehold.decision.simplicity import burden, times_cheaper
 from freehold.records import (
     CandidateFigures,
@@ -61,6 +63,8 @@ def decide(
         finding = _without_truth(case)
     elif not case.comparisons:
         finding = _without_rival(case)
+    elif not case.open:
+        finding = _all_refused(case)
     elif case.incumbent:
         finding = _against_incumbent(case)
     else:
@@ -139,6 +143,17 @@ class Case:
             if name != rival
         )
 
+    @cached_property
+    def refused(self) -> dict[str, tuple[str, ...]]:
+        """Candidates that may not take over, and why."""
+        found = {each.candidate.name: refusals(each.candidate, self.report, self.plan) for each in self.candidates}
+        return {name: reasons for name, reasons in found.items() if reasons}
+
+    @cached_property
+    def open(self) -> tuple[Comparison, ...]:
+        """The comparisons of candidates that may take over, with rivals that stand."""
+        return tuple(each for each in self.comparisons if not {each.candidate, each.against} & self.refused.keys())
+
     def effect(self, name: str) -> float:
         """How much better than always giving the commonest answer somebody does, as a share of 1."""
         values = self.scored[name].values
@@ -160,12 +175,12 @@ class Finding:
 
 
 def _against_incumbent(case: Case) -> Finding:
-    passed = [each for each in case.comparisons if each.non_inferior]
+    passed = [each for each in case.open if each.non_inferior]
     if passed:
         chosen = min(passed, key=lambda each: burden(case.figures(each.candidate)))
         return _switch(case, chosen, len(passed))
-    nearest = max(case.comparisons, key=lambda each: each.difference.low)
-    if all(each.difference.high < -case.plan.margin for each in case.comparisons):
+    nearest = max(case.open, key=lambda each: each.difference.low)
+    if all(each.difference.high < -case.plan.margin for each in case.open):
         what = f"no candidate is within {points(case.plan.margin)} of it (the nearest, {nearest.candidate}: "
         return Finding(Verdict.KEEP, nearest, (f"{what}difference {spell(nearest.difference)})", _rule(case)))
     return _undecided(case, nearest)
@@ -173,7 +188,7 @@ def _against_incumbent(case: Case) -> Finding:
 
 def _among_candidates(case: Case) -> Finding:
     """The simplest that is non-inferior to every other; told against the best of the others."""
-    held = {each.candidate.name: _of(case, each.candidate.name) for each in case.candidates}
+    held = {name: [each for each in case.open if each.candidate == name] for name in _standing(case)}
     passed = [name for name, tests in held.items() if all(each.non_inferior for each in tests)]
     if passed:
         chosen = min(passed, key=lambda name: burden(case.figures(name)))
@@ -189,10 +204,9 @@ def _switch(case: Case, chosen: Comparison, passed: int) -> Finding:
     how = f"better than {chosen.against}" if better else f"within {points(case.plan.margin)} of {chosen.against}"
     first = f"it is {how} (difference {spell(chosen.difference)})"
     reasons = [first, _rule(case)]
-    if not case.incumbent and len(case.candidates) > 2:
-        reasons.append(
-            f"it is within the margin of every other candidate measured; {chosen.against} is the best of them"
-        )
+    if not case.incumbent and len(_standing(case)) > 2:
+        others = "every other candidate that may take over" if case.refused else "every other candidate measured"
+        reasons.append(f"it is within the margin of {others}; {chosen.against} is the best of them")
     if passed > 1:
         reasons.append(f"{passed} candidates are good enough; it is the simplest and cheapest of them to run")
     return Finding(Verdict.SWITCH, chosen, tuple(reasons))
@@ -241,6 +255,23 @@ def _without_rival(case: Case) -> Finding:
     return Finding(Verdict.NEED_MORE_DATA, None, (why, "name an incumbent or a second candidate in the task file"))
 
 
+def _all_refused(case: Case) -> Finding:
+    """Nothing may take over, or one candidate alone, with nothing left to hold it against."""
+    if case.incumbent:
+        nearest = max(case.comparisons, key=lambda each: each.difference.low)
+        return Finding(Verdict.KEEP, nearest, ("no candidate may take over",))
+    left = ", ".join(each.candidate.name for each in case.candidates if each.candidate.name not in case.refused)
+    what = (
+        f"only {left} may take over, and nothing is left to compare it with" if left else "no candidate may take over"
+    )
+    return Finding(Verdict.NEED_MORE_DATA, None, (what,))
+
+
+def _standing(case: Case) -> list[str]:
+    """Candidates that may take over, in the report's order."""
+    return list(dict.fromkeys(each.candidate for each in case.open))
+
+
 def _rule(case: Case) -> str:
     each = percent(1 - (1 - case.plan.confidence) / case.sharing)
     if case.sharing == 1:
@@ -279,7 +310,7 @@ def _digest(decision: Decision) -> str:
 
 
 def _remarks(case: Case, earlier: Sequence[Decision]) -> tuple[str, ...]:
-    remarks = []
+    remarks = [reason for reasons in case.refused.values() for reason in reasons] if case.compared else []
     left_out = sum(not example.provenance.independent for example in case.examples)
     if left_out and case.compared:
         remarks.append(f"{left_out:,} references that are the incumbent's own answers were left out of the comparison")
@@ -319,10 +350,6 @@ def _cheaper(case: Case, finding: Finding) -> float | None:
     if finding.verdict is not Verdict.SWITCH or finding.comparison is None:
         return None
     return times_cheaper(case.figures(finding.comparison.candidate), case.figures(finding.comparison.against))
-
-
-def _of(case: Case, name: str) -> list[Comparison]:
-    return [each for each in case.comparisons if each.candidate == name]
 
 
 def _against_best(case: Case, tests: list[Comparison]) -> Comparison:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from freehold.errors import UserError
-from freehold.records import Record, Row
+from freehold.records import PinCheck, Record, Row
 from freehold.store.workspace import Workspace, read_record, write_record
 
 
@@ -16,15 +16,6 @@ class Pins(Record, frozen=True, kw_only=True):
 
     task: str
     examples: tuple[str, ...] = ()
-
-
-class Check(Record, frozen=True, kw_only=True):
-    """How one candidate does on the pinned cases. `unmeasured` ones have no row: the dataset has moved on."""
-
-    candidate: str
-    holds: int
-    broken: tuple[str, ...]
-    unmeasured: int
 
 
 def read(workspace: Workspace, task: str) -> Pins:
@@ -52,12 +43,12 @@ def unpin(workspace: Workspace, task: str, examples: Iterable[str]) -> Pins:
     return pins
 
 
-def check(pins: Pins, candidate: str, rows: Sequence[Row]) -> Check:
+def check(pins: Pins, candidate: str, rows: Sequence[Row]) -> PinCheck:
     """Which pinned cases a candidate breaks: those it did not answer with a full score."""
     by_example: Mapping[str, Row] = {row.example: row for row in rows}
     measured = [by_example[each] for each in pins.examples if each in by_example]
     broken = tuple(row.example for row in measured if row.score < 1)
-    return Check(
+    return PinCheck(
         candidate=candidate,
         holds=len(measured) - len(broken),
         broken=broken,

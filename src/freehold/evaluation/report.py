@@ -8,6 +8,7 @@ agreement over the others stands beside it.
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from msgspec.structs import replace
 
 from freehold.errors import DataError, NotFoundError
 from freehold.evaluation.figures import figures
+from freehold.evaluation.pins import Pins, check
 from freehold.records import (
     Candidate,
     CandidateFigures,
+    Change,
     Dataset,
     Example,
     Interval,
@@ -36,8 +39,17 @@ _SHORT = 12
 Measured = Sequence[tuple[Candidate, Sequence[Row]]]
 
 
+@dataclass(frozen=True)
+class Checks:
+    """What was checked beside the held-out examples; see `records.Report`."""
+
+    leaks: int | None = None
+    changes: tuple[Change, ...] = ()
+    pins: Pins | None = None
+
+
 def build(
-    task: Task, dataset: Dataset, measured: Measured, examples: Sequence[Example], leaks: int | None = None
+    task: Task, dataset: Dataset, measured: Measured, examples: Sequence[Example], checks: Checks | None = None
 ) -> Report:
     """The report of what was measured. `task` has its labels filled in; `examples` are the held-out ones.
 
@@ -45,6 +57,8 @@ def build(
     """
     if not measured:
         raise DataError(f"{task.task}: nothing was measured; a report needs at least one candidate")
+    checks = checks or Checks()
+    pinned = checks.pins if checks.pins and checks.pins.examples else None
     any_independent = any(example.provenance.independent for example in examples)
     report = Report(
         digest="",
@@ -55,8 +69,10 @@ def build(
         figures=tuple(_figures(candidate, rows, examples, task) for candidate, rows in measured),
         rows_sha256=_rows_sha256(measured),
         dropped=dataset.dropped,
-        leaks=leaks,
+        leaks=checks.leaks,
         confidence=task.decide.confidence,
+        changes=checks.changes,
+        pins=tuple(check(pinned, candidate.name, rows) for candidate, rows in measured) if pinned else (),
     )
     return replace(report, digest=_digest(report))
 
@@ -112,6 +128,8 @@ def summary(report: Report) -> dict[str, Any]:
         "dropped": report.dropped,
         "leaks": report.leaks,
         "confidence": report.confidence,
+        "changes": report.changes,
+        "pins": report.pins,
     }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from freehold import pages
 from freehold.evaluation.charts import bars, curve, points, share_axis
 from freehold.evaluation.mistakes import confusions, worst
-from freehold.records import AdapterManifest, CandidateFigures, CandidateKind, Example, Report, Row
+from freehold.records import AdapterManifest, CandidateFigures, CandidateKind, Example, Kept, Report, Row
 from freehold.spec import Task
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def page(
             matrix=_matrix(best),
             mistakes=worst(best, ordered, rows, examples),
             wrong=sum(row.score < 1 for row in rows.get(best.candidate.digest, ())),
+            may_lose=task.guard.may_lose() if task.guard else {},
             dropped={reason: count for reason, count in sorted(report.dropped.items()) if count},
         )
     )
@@ -84,6 +85,8 @@ def environment() -> "Environment":
     environment.filters["metric"] = lambda name: METRIC_WORDS.get(name, name.replace("_", " "))
     environment.filters["kind"] = lambda kind: KIND_WORDS[kind]
     environment.filters["milliseconds"] = _milliseconds
+    environment.filters["kept"] = lambda value, what: f"{value:.2f}" if what is Kept.LANGUAGE else _share(value)
+    environment.filters["lost"] = lambda value: f"{100 * value:+.1f}\u00a0%"
     return environment
 
 

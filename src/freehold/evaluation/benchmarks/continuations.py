@@ -5,6 +5,7 @@ A prefix that many prompts share is computed once and its key-value cache reused
 
 import copy
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,20 @@ from freehold.tuning.base import device, load_base
 
 
 class Continuations:
-    """A base, with an adapter or without, opened for scoring."""
+    """A base, with an adapter or without; opened when the first score is asked for."""
 
     def __init__(self, base: Path, adapter: Path | None = None) -> None:
-        model = load_base(base)
-        if adapter is not None:
+        self._base, self._adapter = base, adapter
+        self._prefix: tuple[tuple[int, ...], Any] = ((), None)
+
+    @cached_property
+    def _model(self) -> Any:  # noqa: ANN401 (a transformers model)
+        model = load_base(self._base)
+        if self._adapter is not None:
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, str(adapter))
-        self._model = model.eval()
-        self._prefix: tuple[tuple[int, ...], Any] = ((), None)
+            model = PeftModel.from_pretrained(model, str(self._adapter))
+        return model.eval()
 
     def likeliest(self, prefix: Sequence[int], rest: Sequence[int], choices: Sequence[int]) -> int:
         """Which of these tokens (by place) is likeliest after `prefix` and `rest`, of which `rest` is not empty."""

@@ -10,16 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from time import monotonic
 from typing import Protocol
 
 from freehold.errors import DataError
 from freehold.evaluation.benchmarks.continuations import shared_prefix
+from freehold.evaluation.benchmarks.sitting import Sitting
 from freehold.evaluation.statistics import pairs, tango, wilson
 from freehold.progress import SILENT, Progress, Step
-from freehold.records import Interval, Record, digest
-from freehold.store.answers import Answered as Kept
-from freehold.store.answers import Answers
+from freehold.records import Interval, Record
 
 LETTERS = "ABCD"
 PUBLISHED = {
@@ -28,7 +26,6 @@ PUBLISHED = {
 }
 """Figures that the publisher of a base gives, with their protocol; shown beside ours, never compared to them."""
 _SHOTS = 5
-_SECONDS = 2.0
 _COLUMNS = ["question", "choice0", "choice1", "choice2", "choice3", "answer"]
 
 
@@ -36,12 +33,6 @@ class Scores(Protocol):
     """Whatever can say which token comes next (`continuations.Continuations`)."""
 
     def likeliest(self, prefix: Sequence[int], rest: Sequence[int], choices: Sequence[int]) -> int: ...
-
-
-class Encodes(Protocol):
-    """Whatever turns text into token ids (`render.Renderer`)."""
-
-    def encode(self, text: str) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -99,58 +90,30 @@ def sample(test: Mapping[str, Sequence[Question]], count: int | None, seed: int)
     return every[:count]
 
 
-@dataclass(frozen=True)
-class Sitting:
-    """Who is examined. `identity` is a digest of base and adapter: what was answered under it is not asked again."""
-
-    model: str
-    scores: Scores
-    encodes: Encodes
-    store: Answers
-    identity: str
-
-
 def measure(
-    sitting: Sitting, asked: Sequence[Question], dev: Mapping[str, Sequence[Question]], progress: Progress = SILENT
+    sitting: Sitting[Scores],
+    asked: Sequence[Question],
+    dev: Mapping[str, Sequence[Question]],
+    progress: Progress = SILENT,
 ) -> list[Answered]:
     """Ask every question, subject by subject, so that the worked examples are computed once a subject."""
-    known = sitting.store.of(sitting.identity)
     rows: list[Answered] = []
     with progress.step(f"mmlu {sitting.model}", len(asked)) as step:
         for subject in sorted({question.subject for question in asked}):
             questions = [question for question in asked if question.subject == subject]
             prompts = [sitting.encodes.encode(_prompt(question, dev[subject])) for question in questions]
-            letters = _answers(sitting, prompts, known, step)
+            letters = _letters(sitting, prompts, step)
             rows += [_answered(question, letter) for question, letter in zip(questions, letters, strict=True)]
     return rows
 
 
-def _answers(
-    sitting: Sitting, prompts: Sequence[tuple[int, ...]], known: Mapping[tuple[str, bool], Kept], step: Step
-) -> list[str]:
-    """The letter of each prompt of one subject; new ones are kept every two seconds."""
+def _letters(sitting: Sitting[Scores], prompts: Sequence[tuple[int, ...]], step: Step) -> Iterator[str]:
+    """The letter that is likeliest after each prompt of one subject."""
     choices = [sitting.encodes.encode(f" {letter}")[-1] for letter in LETTERS]
     shared = shared_prefix(prompts) if len(prompts) > 1 else 0
-    letters, fresh, kept_at = [], [], monotonic()
-    try:
-        for ids in prompts:
-            name = digest(ids)
-            answer = known.get((name, False))
-            if answer is None:
-                answer = _kept(name, LETTERS[sitting.scores.likeliest(ids[:shared], ids[shared:], choices)], len(ids))
-                fresh.append(answer)
-            letters.append(answer.text)
-            if monotonic() - kept_at > _SECONDS:
-                sitting.store.keep(sitting.identity, fresh)
-                fresh, kept_at = [], monotonic()
-            step.advance()
-    finally:
-        sitting.store.keep(sitting.identity, fresh)
-    return letters
-
-
-def _kept(prompt: str, letter: str, tokens: int) -> Kept:
-    return Kept(prompt=prompt, constrained=False, text=letter, input_tokens=tokens, output_tokens=0, latency_ms=0.0)
+    return sitting.found(
+        prompts, lambda ids: LETTERS[sitting.scores.likeliest(ids[:shared], ids[shared:], choices)], step
+    )
 
 
 def summed(model: str, rows: Sequence[Answered], every: int) -> Result:

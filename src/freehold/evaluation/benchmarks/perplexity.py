@@ -12,7 +12,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from freehold.errors import DataError
-from freehold.evaluation.benchmarks.mmlu import Encodes
+from freehold.evaluation.benchmarks.sitting import Sitting
 from freehold.evaluation.statistics import bootstrap_mean, paired_bootstrap
 from freehold.progress import SILENT, Progress
 from freehold.records import Interval
@@ -38,18 +38,14 @@ def read(path: Path) -> list[str]:
     return documents
 
 
-def surprises(
-    model: str, scores: Surprises, encodes: Encodes, documents: Sequence[str], progress: Progress = SILENT
-) -> list[float]:
-    """Nats a token of every document, of its first 1,024 tokens at most."""
-    found = []
-    with progress.step(f"perplexity {model}", len(documents)) as step:
-        for document in documents:
-            ids = encodes.encode(document)[:LONGEST]
-            if len(ids) > 1:
-                found.append(scores.surprise(ids))
-            step.advance()
-    return found
+def surprises(sitting: Sitting[Surprises], documents: Sequence[str], progress: Progress = SILENT) -> list[float]:
+    """Nats a token of every document, of its first 1,024 tokens at most; to four digits, which any machine finds."""
+    encoded = [sitting.encodes.encode(document)[:LONGEST] for document in documents]
+    with progress.step(f"perplexity {sitting.model}", len(documents)) as step:
+        found = sitting.found(
+            [ids for ids in encoded if len(ids) > 1], lambda ids: f"{sitting.scores.surprise(ids):.4f}", step
+        )
+        return [float(each) for each in found]
 
 
 def perplexity(nats: Sequence[float]) -> Interval:

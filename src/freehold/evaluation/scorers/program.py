@@ -17,7 +17,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-_SECONDS = 10
+_SECONDS = 10  # of computing; a busy machine is no fault of the program's, so the clock gets six times that
+_CLOCK_SECONDS = 6 * _SECONDS
 _MEMORY = 1024**3
 _FILE_SIZE = 16 * 1024**2
 _NEW_USER, _NEW_NET = 0x10000000, 0x40000000
@@ -56,7 +57,7 @@ def _runs(source: str) -> bool:
             preexec_fn=_leash,  # the limits must hold before the first line runs
         )
         try:
-            return child.wait(timeout=_SECONDS) == 0
+            return child.wait(timeout=_CLOCK_SECONDS) == 0
         except subprocess.TimeoutExpired:
             return False
         finally:
