@@ -45,9 +45,8 @@ def freehold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., i
     return call
 
 
-@pytest.fixture(scope="session")
-def smollm2_folder() -> Path:
-    """The folder of the real small base, pulled once into $FREEHOLD_TEST_MODELS (else ~/.cache/freehold-tests).
+def _pulled(name: str) -> Path:
+    """The folder of a real base, pulled once into $FREEHOLD_TEST_MODELS (else ~/.cache/freehold-tests).
 
     Skips where no source answers. Many test processes may ask at once: one pulls, the others wait.
     """
@@ -57,12 +56,24 @@ def smollm2_folder() -> Path:
     with (root / "lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         try:
-            pull("smollm2-135m-instruct", workspace, SILENT)
+            pull(name, workspace, SILENT)
         except UserError as error:
             if "no source" in str(error):
                 pytest.skip(str(error))
             raise
-    return workspace.models / "smollm2-135m-instruct"
+    return workspace.models / name
+
+
+@pytest.fixture(scope="session")
+def smollm2_folder() -> Path:
+    """The folder of the real small base."""
+    return _pulled("smollm2-135m-instruct")
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> Path:
+    """The folder of the real embedding model."""
+    return _pulled("all-minilm-l6-v2")
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,15 @@ _KV_BYTES = 2  # f16
 
 
 class Shape(Record, frozen=True, kw_only=True):
-    """What an adapter must fit: the base's architecture and its matrices as (inputs, outputs)."""
+    """What an adapter must fit: the base's architecture and its matrices as (inputs, outputs).
+
+    `bytes_a_token` is the memory of its keys and values, `context` the tokens that it can read.
+    """
 
     architecture: str
     matrices: dict[str, tuple[int, int]]
     bytes_a_token: int
+    context: int
 
 
 def check_adapters(weights: Path, files: AdapterFiles) -> None:
@@ -39,7 +43,12 @@ def shape_of(weights: Path) -> Shape:
     width = number("attention.key_length", number("embedding_length") // heads)
     cells = number("block_count") * number("attention.head_count_kv", heads) * width * 2
     matrices = {each.name: (int(each.shape[0]), int(each.shape[1])) for each in reader.tensors if len(each.shape) == 2}
-    return Shape(architecture=architecture, matrices=matrices, bytes_a_token=cells * _KV_BYTES)
+    return Shape(
+        architecture=architecture,
+        matrices=matrices,
+        bytes_a_token=cells * _KV_BYTES,
+        context=number("context_length"),
+    )
 
 
 def _check_adapter(name: str, path: Path, base: Shape) -> None:

@@ -20,7 +20,8 @@ class AdapterFile(msgspec.Struct, frozen=True):
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """What to load and how. `context` is tokens a slot, `batch` tokens a step of the graph."""
+    """What to load and how. `context` is tokens a slot, `batch` tokens a step of the graph; `embedding` models answer
+    with vectors."""
 
     weights: str
     adapters: tuple[AdapterFile, ...] = ()
@@ -29,6 +30,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     context: int
     batch: int
     threads: int
+    embedding: bool = False
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -80,6 +82,7 @@ def _serve(setup: Setup) -> tuple[object, str]:
     params.cpuparams.n_threads = setup.threads
     params.cpuparams_batch.n_threads = setup.threads
     params.n_threads_http = setup.slots + 4
+    params.embedding = setup.embedding
     params.fit_params = False  # what was asked for, or a refusal: never a smaller context in silence
     params.cache_ram_mib = 0  # slots keep their own prefix; copies of it cost memory and time here
     params.lora_init_without_apply = True

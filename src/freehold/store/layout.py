@@ -5,6 +5,7 @@ from pathlib import Path
 # models/<base>/
 BASE_FILE = "base.json"  # `records.Base`, written last
 WEIGHTS_FILE = "weights.gguf"  # as pulled
+EMBEDDER_FILE = "embedder.gguf"  # an embedding model's safetensors, as llama.cpp reads them
 SERVING_FILE = "weights.q8_0.gguf"  # re-encoded by `freehold run`, because it answers faster
 
 # adapters/<digest>/
