@@ -3,9 +3,12 @@
 Times are UTC as integer microseconds since 1970; money is integer pico-units (10⁻¹²) of a currency; digests are hex.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
 
 metadata = MetaData()
+
+KEYED = "key IS NOT NULL"
+FAILED = "status >= 400 OR NOT finished"  # the few that a person looks for among the many
 
 # What the pipeline has finished: one row a stage and the digest of what went in.
 stages = Table(
@@ -81,6 +84,8 @@ exchanges = Table(
     Column("shadow_of", String(32)),
     Index("exchanges_by_model", "model", "at"),
     Index("exchanges_by_time", "at"),
+    Index("exchanges_failed", "at", sqlite_where=text(FAILED), postgresql_where=text(FAILED)),
+    Index("exchanges_by_key", "key", "at", sqlite_where=text(KEYED), postgresql_where=text(KEYED)),
 )
 
 # One append-only row an attempt at an upstream or an owned model: a retry is billed twice, so it is two rows.
@@ -117,6 +122,7 @@ feedback = Table(
     Column("correction", Text),
     Column("at", BigInteger, nullable=False),
     Index("feedback_by_exchange", "exchange", "id"),
+    Index("feedback_by_verdict", "verdict", "at"),
 )
 
 # Freehold's own keys, by the SHA-256 of the secret; `config` holds what a key may do.
@@ -145,4 +151,107 @@ bouts = Table(
     Column("voter", String(64)),
     Column("cast_at", BigInteger),
     Index("bouts_by_task", "task", "cast_at"),
+)
+
+# Who may use the console. `password` is an argon2 hash; a removed user's row stays, for the audit log's names.
+users = Table(
+    "users",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("password", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("removed_at", BigInteger),
+)
+
+# Tokens that let somebody choose a name and a password once, by the SHA-256 of the token.
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("made_by", String(64), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+)
+
+# Who is signed in, by the SHA-256 of the cookie; `notice` is what the next page says once.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("user", String(64), nullable=False),
+    Column("csrf", String(64), nullable=False),
+    Column("notice", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Index("sessions_by_user", "user"),
+)
+
+# What people changed, append-only.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("user", String(64), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", String(256), nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+# Work that a page started as a child process; `pid_started` tells it from a later process of that number.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("task", String(64), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("by", String(64), nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("pid", Integer),
+    Column("pid_started", Float),
+    Column("ended_at", BigInteger),
+    Column("outcome", String(16)),
+    Column("message", Text, nullable=False),
+    Index("jobs_by_task", "task", "started_at"),
+)
+
+# How far what is derived has read the rows it is made of: the last one's position, and its id as a check.
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("id", String(64), nullable=False),
+)
+
+# The numbers under which exchanges stand in the search index (`search.py`).
+searchable = Table(
+    "searchable",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("exchange", String(32), nullable=False, unique=True),
+)
+
+# Usage added up by UTC day, as far as the cursor `usage` has come (`totals.py`); no key and no currency are "".
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("key", String(32), primary_key=True),
+    Column("model", String(256), primary_key=True),
+    Column("currency", String(3), primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cost", BigInteger, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),
+    Column("estimated", BigInteger, nullable=False),
 )
