@@ -32,7 +32,11 @@ def status(workspace: Workspace) -> list[TaskStatus]:
     """Every task of the workspace; raises `NotFoundError` where there is no workspace yet."""
     if not workspace.root.is_dir():
         raise NotFoundError(f"{workspace.root}: there is no workspace yet; `freehold run TASKFILE` makes one")
-    store = connect(workspace.database_url)
+    return of_store(workspace, connect(workspace.database_url))
+
+
+def of_store(workspace: Workspace, store: Store) -> list[TaskStatus]:
+    """Every task of a workspace whose store is open already."""
     return [_of(task, workspace, store) for task in stages.tasks(store)]
 
 

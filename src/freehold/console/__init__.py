@@ -1,1 +1,1 @@
-"""The web pages: server-rendered, no build step."""
+"""The console: pages where people would rather look than read. A page is one module in `pages/` and its templates."""

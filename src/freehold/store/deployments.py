@@ -138,6 +138,30 @@ def current(engine: Engine, name: str) -> Deployment:
     return everything[name]
 
 
+class Row(Record, frozen=True, kw_only=True):
+    """One row of a name's history: what it stood for from then on (microseconds since 1970, UTC), and why."""
+
+    id: int
+    created_at: int
+    reason: str
+    deployment: Deployment
+
+
+def history(engine: Engine, name: str) -> list[Row]:
+    """Everything that a name ever stood for, newest first."""
+    query = select(deployments).where(deployments.c.name == name).order_by(deployments.c.id.desc())
+    with engine.connect() as connection:
+        return [
+            Row(
+                id=row["id"],
+                created_at=row["created_at"],
+                reason=row["reason"],
+                deployment=from_json(row["config"], Deployment),
+            )
+            for row in connection.execute(query).mappings()
+        ]
+
+
 def canary_since(engine: Engine, name: str) -> int:
     """When a name's present canary began (microseconds since 1970, UTC): the first row that has its shares."""
     return _since(engine, name, lambda deployment: deployment.shares)

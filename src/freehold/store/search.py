@@ -44,13 +44,20 @@ def index(store: Store, most: int = 200) -> int:
     return len(rows)
 
 
+def last(store: Store) -> int:
+    """The newest exchange's row number: it grows with every exchange."""
+    if not cursors.counts_rows(store):
+        return 0
+    with store.connect() as connection:
+        return int(connection.execute(select(func.max(cursors.ROW)).select_from(exchanges)).scalar() or 0)
+
+
 def waiting(store: Store) -> int:
     """About how many exchanges are not in the index yet."""
     if not cursors.counts_rows(store):
         return 0
     with store.connect() as connection:
-        last = connection.execute(select(func.max(cursors.ROW)).select_from(exchanges)).scalar() or 0
-        return max(0, int(last) - cursors.position(connection, CURSOR, exchanges, "id"))
+        return max(0, last(store) - cursors.position(connection, CURSOR, exchanges, "id"))
 
 
 def ready(store: Store) -> bool:

@@ -1,0 +1,67 @@
+"""The console beside the gateway: every page's address, and what it does in the background."""
+
+from collections.abc import Sequence
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from freehold.console import assets, widget
+from freehold.console.follower import Follower
+from freehold.console.house import House, Visit
+from freehold.console.page import Page
+from freehold.console.pages import (
+    arena,
+    data,
+    decision,
+    deployments,
+    evaluation,
+    keys,
+    models,
+    overview,
+    people,
+    playground,
+    sign_in,
+    traffic,
+    tuning,
+)
+from freehold.console.works import Works
+from freehold.gateway.door import Desk
+from freehold.store.database import Store
+from freehold.store.workspace import Workspace
+
+ROOMS = (
+    sign_in,
+    overview,
+    traffic,
+    data,
+    models,
+    tuning,
+    evaluation,
+    arena,
+    decision,
+    deployments,
+    keys,
+    playground,
+    people,
+)
+
+
+class Console:
+    """A room beside the gateway's own addresses."""
+
+    def __init__(self, workspace: Workspace, store: Store, desk: Desk | None, works: Works | None = None) -> None:
+        self.house = House(workspace, store, desk, works or Works(workspace, store))
+        self._follower = Follower(store)
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """Where each page is answered."""
+        found = [page.route(self.house) for room in ROOMS for page in room.PAGES]
+        return [Page("/assets/{digest}/{name}", _asset, role=None).route(self.house), *found, *widget.routes(self.house)]
+
+    async def follow(self) -> None:
+        """Keep what is derived near the end of the traffic, for ever."""
+        await self._follower.follow()
+
+
+def _asset(visit: Visit) -> Response:
+    return assets.response(visit.params["name"])
