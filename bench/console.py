@@ -81,7 +81,9 @@ def _make(store: Store, wanted: int) -> int:
 def _entry(number: int, at: int, chance: random.Random, texts: list[str]) -> Entry:
     said = chance.choice(ELSEWHERE).format(n=number) if number % 10 == 0 else f"{chance.choice(texts)} #{number}"
     request = json.dumps({"model": "m", "messages": [{"role": "user", "content": said}]}, ensure_ascii=False)
-    answer = json.dumps({"choices": [{"message": {"role": "assistant", "content": chance.choice(("payroll", "safety"))}}]})
+    answer = json.dumps(
+        {"choices": [{"message": {"role": "assistant", "content": chance.choice(("payroll", "safety"))}}]}
+    )
     model, failed = chance.choice(MODELS), chance.random() < 0.002
     id = f"{at // 1000:012x}{number:020x}"
     exchange = Exchange(

@@ -33,9 +33,12 @@ def serve(  # noqa: PLR0913 (one parameter an option)
     ] = False,
     require_keys: Annotated[bool, typer.Option("--require-keys", help="Answer only callers with a fh_ key.")] = False,
 ) -> None:
-    """Answer OpenAI's API on this machine until Ctrl-C or SIGTERM."""
+    """Answer OpenAI's API on this machine until Ctrl-C or SIGTERM, with the console beside it."""
+    from freehold.console.app import Console
     from freehold.gateway import backends
     from freehold.gateway import serve as gateway
+    from freehold.store.database import connect
+    from freehold.store.users import first_token
 
     workspace = Workspace.here()
     price, currency = amount(machine_hour, "--machine-hour") if machine_hour else (None, "USD")
@@ -53,16 +56,20 @@ def serve(  # noqa: PLR0913 (one parameter an option)
         require_keys=require_keys,
     )
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    gateway.check_address(settings)
+    token = first_token(connect(workspace.database_url))
 
     def ready(names: list[str]) -> None:
-        say(f"gateway on {settings.url}/v1 · recording to {workspace.root}")
+        say(f"gateway on {settings.url}/v1 · console {settings.url}/ · recording to {workspace.root}")
+        if token:
+            say(f"first sign-in to the console, shown this once: {settings.url}/join?token={token}")
         reach = "open to other machines" if beyond_loopback else "loopback only"
         say(f"redaction {'on' if redact else 'off'} · {reach}")
         say(f"answers as {', '.join(names)}" if names else "nothing is deployed yet; `freehold run` deploys what wins")
         if upstream:
             say(f"every model not owned here goes to {upstream} with the caller's key")
 
-    gateway.serve(workspace, settings, backends.of(workspace), ready)
+    gateway.serve(workspace, settings, backends.of(workspace), ready, Console)
 
 
 def ask(

@@ -29,6 +29,7 @@ COMMANDS: dict[str, Command] = {
     "exchanges": Command("freehold.cli.gateway:exchanges", "List what the gateway recorded."),
     "usage": Command("freehold.cli.usage:usage", "What was used and what it cost."),
     "keys": Command("freehold.cli.keys:keys", "Freehold's own keys: create, list, revoke."),
+    "users": Command("freehold.cli.users:users", "Who may use the console: list, invite, role, remove, log."),
     "deploy": Command("freehold.cli.deploy:deploy", "Public model names: list, remote, set."),
     "batch": Command("freehold.cli.batch:batch", "Answer a file of requests into a file; resumable."),
     "fake-upstream": Command("freehold.cli.gateway:fake_upstream", "Answer OpenAI's API without a model, with dials."),

@@ -55,8 +55,9 @@ class Console:
 
     def routes(self) -> Sequence[BaseRoute]:
         """Where each page is answered."""
-        found = [page.route(self.house) for room in ROOMS for page in room.PAGES]
-        return [Page("/assets/{digest}/{name}", _asset, role=None).route(self.house), *found, *widget.routes(self.house)]
+        asset = Page("/assets/{digest}/{name}", _asset, role=None)
+        pages = (asset, *(page for room in ROOMS for page in room.PAGES))
+        return [*(page.route(self.house) for page in pages), *widget.routes(self.house)]
 
     async def follow(self) -> None:
         """Keep what is derived near the end of the traffic, for ever."""

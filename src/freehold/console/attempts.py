@@ -25,10 +25,9 @@ class Attempts:
         with self._lock:
             waits = [self._wait(f"name {name}", BY_NAME), self._wait(f"address {address}", BY_ADDRESS)]
         if max(waits) > 0:
-            minutes = int(max(waits) // 60) + 1
-            raise GatewayError(
-                429, f"too many attempts; try again in {minutes} min", code="slow_down", retry_after_s=int(max(waits)) + 1
-            )
+            wait = int(max(waits)) + 1
+            what = f"too many attempts; try again in {wait // 60 + 1} min"
+            raise GatewayError(429, what, code="slow_down", retry_after_s=wait)
 
     def failed(self, name: str, address: str) -> None:
         """Count one."""

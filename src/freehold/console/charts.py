@@ -4,7 +4,7 @@ Colours come from the page's style, so that a chart is light or dark with it. Ev
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -48,10 +48,9 @@ def bars(values: Sequence[tuple[str, float]], unit: str, label: str) -> Markup:
     parts = [_grid_y(ticks, y), _text(_LEFT, 12, unit, css="faint")]
     for at, (name, value) in enumerate(values):
         x = _LEFT + at * wide
-        parts.append(
-            f'<rect class="one" x="{x + wide * 0.12:.1f}" y="{y(value):.1f}" width="{wide * 0.76:.1f}" '
-            f'height="{max(0.0, bottom - y(value)):.1f}"><title>{escape(name)}: {value:,.6g} {escape(unit)}</title></rect>'
-        )
+        place = f'x="{x + wide * 0.12:.1f}" y="{y(value):.1f}" width="{wide * 0.76:.1f}"'
+        title = f"<title>{escape(name)}: {value:,.6g} {escape(unit)}</title>"
+        parts.append(f'<rect class="one" {place} height="{max(0.0, bottom - y(value)):.1f}">{title}</rect>')
         if at % every == 0:
             parts.append(_text(x + wide / 2, bottom + 16, name, "middle"))
     return _svg(parts, height, label)
@@ -100,7 +99,8 @@ def lines(curves: Sequence[Line], x_unit: str, y_unit: str, label: str, mark: fl
     def y(value: float) -> float:
         return bottom - (bottom - _TOP - 18) * value / ticks[-1]
 
-    parts = [_grid_y(ticks, y), _text(_LEFT, 12, y_unit, css="faint"), _text(_WIDTH - _RIGHT, height - 4, x_unit, "end", "faint")]
+    parts = [_grid_y(ticks, y), _text(_LEFT, 12, y_unit, css="faint")]
+    parts.append(_text(_WIDTH - _RIGHT, height - 4, x_unit, "end", "faint"))
     parts += [_text(x(tick), bottom + 18, f"{tick:,g}", "middle", "faint") for tick in across if first <= tick <= last]
     if mark is not None:
         parts.append(f'<line class="mark" x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{_TOP}" y2="{bottom}"/>')
@@ -116,8 +116,7 @@ def lines(curves: Sequence[Line], x_unit: str, y_unit: str, label: str, mark: fl
     return _svg(parts, height, label)
 
 
-def _grid_y(ticks: Sequence[float], y: "object") -> str:
-    assert callable(y)
+def _grid_y(ticks: Sequence[float], y: Callable[[float], float]) -> str:
     found = []
     for tick in ticks:
         at = y(tick)

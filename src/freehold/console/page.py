@@ -134,7 +134,7 @@ def refusal(visit: Visit, error: Exception) -> Response:
     """What went wrong, as a page; what is ours to mend shows no detail."""
     fault = fault_of(error)
     headers = {"retry-after": str(fault.retry_after_s)} if fault.retry_after_s is not None else {}
-    response = visit.page("refusal.html", fault.status, message=str(fault), status=fault.status)
+    response = visit.page("refusal.html", fault.status, message=str(fault), missing=fault.status == 404)
     response.headers.update(headers)
     return response
 

@@ -1,10 +1,10 @@
-"""The child process of one job: `python -m freehold.console.work WORKSPACE JOB`. Says how far it is, and how it ended."""
+"""The child process of one job, `python -m freehold.console.work WORKSPACE JOB`: how far it is, and how it ended."""
 
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -36,7 +36,7 @@ class Written:
         yield step
         step.write()
 
-    def step(self, name: str, total: int | None = None) -> "contextmanager[Step]":  # type: ignore[valid-type]
+    def step(self, name: str, total: int | None = None) -> AbstractContextManager[Step]:
         return self._begun(name, total)
 
     def say(self, name: str, message: str) -> None:
@@ -62,9 +62,7 @@ class _WrittenStep:
 
     def write(self) -> None:
         self._written = time.monotonic()
-        self._to.write(
-            Event(at=time.time(), step=self._name, done=self._done, total=self._total, note=self._note)
-        )
+        self._to.write(Event(at=time.time(), step=self._name, done=self._done, total=self._total, note=self._note))
 
 
 def _run(job: Job, workspace: Workspace, progress: Progress) -> str:

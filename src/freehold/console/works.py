@@ -60,7 +60,9 @@ class Works:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("wb") as out:
                 words = [*self._command, str(self._workspace.root), job.id]
-                child = subprocess.Popen(words, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
+                child = subprocess.Popen(
+                    words, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True
+                )
             self._children[job.id] = child
             jobs.running(self._store, job.id, child.pid, psutil.Process(child.pid).create_time())
         return jobs.find(self._store, job.id)

@@ -24,6 +24,22 @@ class Keyring:
 
     def whose(self, secret: str | None) -> Allowed | None:
         """The key's limits, None for a caller with a key of another house. Raises `GatewayError` of 401."""
+        allowed = self._living(secret)
+        if allowed is not None and allowed.key.allowance.origins is not None:
+            raise GatewayError(403, "this key is for a site's chat widget, and answers nothing else", code="widget_key")
+        return allowed
+
+    def visitor(self, secret: str | None, origin: str | None) -> Allowed:
+        """The limits of a publishable key, asked from a page of its sites. Raises `GatewayError` of 401 or 403."""
+        allowed = self._living(secret)
+        if allowed is None or allowed.key.allowance.origins is None:
+            raise _unauthorised("a publishable key is needed here; the console's page Keys makes one")
+        if origin not in allowed.key.allowance.origins:
+            what = f"this key is not for pages of {origin or 'no site'}; an admin adds a site by making another key"
+            raise GatewayError(403, what, code="origin_not_allowed")
+        return allowed
+
+    def _living(self, secret: str | None) -> Allowed | None:
         if secret is None or not secret.startswith(PREFIX):
             if self._required:
                 raise _unauthorised("a key is needed here; `freehold keys create NAME` makes one")

@@ -11,14 +11,16 @@ import ipaddress
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
+from typing import Protocol
 
 import aiohttp
 import uvloop
 from granian.constants import Interfaces
 from granian.server.embed import Server
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from freehold.data.redact import Redaction
@@ -75,11 +77,31 @@ class Settings(Record, frozen=True, kw_only=True):
         return f"http://{host}:{self.port}"
 
 
-def serve(workspace: Workspace, settings: Settings, backends: Backends, ready: Callable[[list[str]], None]) -> None:
-    """Serve until SIGTERM or Ctrl-C; `ready` is told the served names once the port answers. Raises `ResourceError`."""
+class Room(Protocol):
+    """Another room's pages on the same port, and what it does in the background."""
+
+    def routes(self) -> Sequence[BaseRoute]: ...
+
+    async def follow(self) -> None: ...
+
+
+Opening = Callable[[Workspace, Store, Desk], Room]
+
+
+def serve(
+    workspace: Workspace,
+    settings: Settings,
+    backends: Backends,
+    ready: Callable[[list[str]], None],
+    opening: Opening | None = None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; `ready` is told the served names once the port answers. Raises `ResourceError`.
+
+    `opening` opens another room (the console) beside the gateway.
+    """
     check_address(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_until_signalled(workspace, settings, backends, ready))
+        runner.run(_until_signalled(workspace, settings, backends, ready, opening))
 
 
 def listen(app: ASGIApp, settings: Settings, ready: Callable[[], None]) -> None:
@@ -103,15 +125,21 @@ async def _signal() -> None:
 
 
 async def _until_signalled(
-    workspace: Workspace, settings: Settings, backends: Backends, ready: Callable[[list[str]], None]
+    workspace: Workspace,
+    settings: Settings,
+    backends: Backends,
+    ready: Callable[[list[str]], None],
+    opening: Opening | None,
 ) -> None:
-    async with serving(workspace, settings, backends) as roster:
+    async with serving(workspace, settings, backends, opening) as roster:
         ready(roster.names)
         await _signal()
 
 
 @asynccontextmanager
-async def serving(workspace: Workspace, settings: Settings, backends: Backends) -> AsyncIterator[Roster]:
+async def serving(
+    workspace: Workspace, settings: Settings, backends: Backends, opening: Opening | None = None
+) -> AsyncIterator[Roster]:
     """Serve while the block runs; at its end no connection is taken, answers under way go out, children stop."""
     store = connect(workspace.database_url)
     children = Children(backends.engine_for)
@@ -122,12 +150,14 @@ async def serving(workspace: Workspace, settings: Settings, backends: Backends) 
         await asyncio.to_thread(Subjects(workspace).hide_recorded, store)
         roster = Roster(workspace, store, children, backends.load_classifier)
         desk = await _desk(workspace, settings, store, roster, stack)
-        await stack.enter_async_context(
-            _background(roster.follow(), _follow(desk.keyring), rollback.watch(workspace, store))
-        )
-        await stack.enter_async_context(
-            listening(build(desk, store, ArenaPages(desk, workspace, store).routes()), settings)
-        )
+        works = [roster.follow(), _follow(desk.keyring), rollback.watch(workspace, store)]
+        more = ArenaPages(desk, workspace, store).routes()
+        if opening is not None:
+            room = opening(workspace, store, desk)
+            works.append(room.follow())
+            more = [*more, *room.routes()]
+        await stack.enter_async_context(_background(*works))
+        await stack.enter_async_context(listening(build(desk, store, more), settings))
         stack.enter_context(announced(workspace, settings.url))
         yield roster
 

@@ -9,7 +9,7 @@ from freehold.errors import NotFoundError, UserError
 from freehold.records import Record
 from freehold.store.schema import bouts
 
-WINNERS = ("left", "right", "tie")
+WINNERS = ("left", "right", "tie", "both-bad")
 _LONGEST_NAME = 64
 
 
@@ -44,10 +44,18 @@ class Bouts:
             connection.execute(insert(bouts), [row])
         return id
 
+    def find(self, id: str) -> Bout:
+        """One comparison; raises `NotFoundError`."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(bouts).where(bouts.c.id == id)).first()
+        if row is None:
+            raise NotFoundError(f"{id}: no such comparison was dealt")
+        return Bout(**row._mapping)
+
     def cast(self, id: str, winner: str, voter: str) -> None:
         """Keep a vote; raises `NotFoundError` for an id never dealt, `UserError` for a second vote or a wrong word."""
         if winner not in WINNERS:
-            raise UserError(f"winner is {winner!r}; it is left, right or tie")
+            raise UserError(f"winner is {winner!r}; it is {', '.join(WINNERS)}")
         if not voter or len(voter) > _LONGEST_NAME:
             raise UserError(f"voter has {len(voter)} characters; a name for the voter has 1 to {_LONGEST_NAME}")
         vote = {"winner": winner, "voter": voter, "cast_at": time.time_ns() // 1000}

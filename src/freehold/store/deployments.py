@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, func, insert, literal, select
 
 from freehold.errors import NotFoundError, did_you_mean
 from freehold.records import AnswerType, Bounds, ConfidenceCurve, Record, canonical, from_json
@@ -128,6 +128,16 @@ def deploy(engine: Engine, deployment: Deployment, reason: str) -> int:
     with engine.begin() as connection:
         key = connection.execute(insert(deployments).values(row)).inserted_primary_key
     return int(key[0]) if key else 0
+
+
+def deploy_after(engine: Engine, deployment: Deployment, reason: str, seen: int) -> bool:
+    """As `deploy`, but only while the name's newest row is still the one that was seen; returns whether it was."""
+    newest = select(func.max(deployments.c.id)).where(deployments.c.name == deployment.name).scalar_subquery()
+    values = (deployment.name, canonical(deployment).decode(), reason, time.time_ns() // 1000)
+    row = select(*(literal(value) for value in values)).where(newest == seen)
+    with engine.begin() as connection:
+        written = insert(deployments).from_select(["name", "config", "reason", "created_at"], row)
+        return bool(connection.execute(written).rowcount)
 
 
 def current(engine: Engine, name: str) -> Deployment:

@@ -19,6 +19,7 @@ class Allowance(Record, frozen=True, kw_only=True):
     """What a key may do. What is None is not limited.
 
     `budget` is in pico-units of `currency` a `period` (UTC days and calendar months). `expires_at` is in microseconds.
+    `origins` makes a publishable key: one that stands in the pages of these sites, and answers only their chat widget.
     """
 
     models: tuple[str, ...] | None = None
@@ -28,6 +29,7 @@ class Allowance(Record, frozen=True, kw_only=True):
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     expires_at: int | None = None
+    origins: tuple[str, ...] | None = None
 
 
 class Key(Record, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ INDEX = "exchange_grams"
 # Made when the first exchange is indexed: a derived table, which a schema of plain tables cannot name.
 _MAKE = (
     f"CREATE VIRTUAL TABLE IF NOT EXISTS {INDEX} "
-    "USING fts5(grams, content='', detail=none, columnsize=0, prefix='2', tokenize='ascii')"
+    "USING fts5(grams, content='', detail=none, columnsize=0, prefix='1 2', tokenize='ascii')"
 )
 
 

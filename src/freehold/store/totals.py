@@ -92,10 +92,11 @@ def _gather(found: dict[tuple[Any, ...], Total], more: Iterable[Total]) -> None:
     for each in more:
         name = (each.day, each.key, each.model, each.currency)
         there = found.get(name)
-        found[name] = each if there is None else _added(there, each)
+        found[name] = each if there is None else added(there, each)
 
 
-def _added(one: Total, other: Total) -> Total:
+def added(one: Total, other: Total) -> Total:
+    """Two totals as one, under the names of the first."""
     counts = [getattr(one, each) + getattr(other, each) for each in Total.__slots__ if each not in _NAMED]
     return Total(one.day, one.key, one.model, one.currency, *counts)
 

@@ -81,7 +81,8 @@ def join(visit: Visit) -> Response:
 
 def _with_cookie(visit: Visit, response: Response, cookie: str) -> Response:
     jar = SimpleCookie({COOKIE: cookie})
-    jar[COOKIE].update({"path": "/", "httponly": True, "samesite": "Lax", "secure": visit.secure})
+    for name, value in (("path", "/"), ("samesite", "Lax"), ("httponly", True), ("secure", visit.secure)):
+        jar[COOKIE][name] = value
     response.headers.append("set-cookie", jar[COOKIE].OutputString())
     return response
 

@@ -55,7 +55,9 @@ class Ballot:
     def deal(self) -> Shown:
         """The next comparison; raises `UndeterminedError` where no two candidates answered anything differently."""
         for _ in range(_TRIES):
-            left, right = draw(self._wins(), self._random) if len(self._names) > 1 else (0, 0)
+            left, right = (
+                draw(wins(self._bouts.votes(self._task), self._names), self._random) if len(self._names) > 1 else (0, 0)
+            )
             mine, theirs = self._answers[left], self._answers[right]
             differing = sorted(example for example in mine if example in theirs and mine[example] != theirs[example])
             if differing:
@@ -86,15 +88,17 @@ class Ballot:
             line |= {f"{side}_{style}": count for style, count in markers(answer).items()}
         return line
 
-    def _wins(self) -> "NDArray[float64]":
-        import numpy as np
 
-        wins = np.zeros((len(self._names), len(self._names)))
-        places = {name: at for at, name in enumerate(self._names)}
-        for vote in self._bouts.votes(self._task):
-            if vote.left_model in places and vote.right_model in places:
-                left, right = places[vote.left_model], places[vote.right_model]
-                score = {"left": 1.0, "tie": 0.5, "right": 0.0}[vote.winner or "tie"]
-                wins[left, right] += score
-                wins[right, left] += 1 - score
-        return wins
+def wins(votes: Sequence[Bout], names: Sequence[str]) -> "NDArray[float64]":
+    """Names × names: how often the row's model was preferred; where neither was, half a win for each."""
+    import numpy as np
+
+    found = np.zeros((len(names), len(names)))
+    places = {name: at for at, name in enumerate(names)}
+    for vote in votes:
+        if vote.left_model in places and vote.right_model in places:
+            left, right = places[vote.left_model], places[vote.right_model]
+            score = {"left": 1.0, "right": 0.0}.get(vote.winner or "tie", 0.5)
+            found[left, right] += score
+            found[right, left] += 1 - score
+    return found

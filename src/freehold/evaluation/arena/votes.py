@@ -1,6 +1,7 @@
 """Votes: which of two models a person preferred, as a CSV file with the columns `left,right,winner`.
 
-`winner` is `left`, `right` or `tie`. Other columns are kept for whoever asks for them (`voter`, `left_length`, …).
+`winner` is `left`, `right`, `tie` or `both-bad` (which rates as a tie does). Other columns are kept for whoever asks
+for them (`voter`, `left_length`, …).
 """
 
 import csv
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("left", "right", "winner")
 TIE, LEFT, RIGHT = 0, 1, 2
-_WINNERS = {"left": LEFT, "right": RIGHT, "tie": TIE}
+_WINNERS = {"left": LEFT, "right": RIGHT, "tie": TIE, "both-bad": TIE}
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _read(path: Path, handle: TextIO, keep: Sequence[str]) -> Votes:
     for row in _rows(path, reader, len(header)):
         a, b, won, *rest = [row[at] for at in places]
         if won not in _WINNERS:
-            raise DataError(f"{path}:{reader.line_num}: winner is {won!r}; it is left, right or tie")
+            raise DataError(f"{path}:{reader.line_num}: winner is {won!r}; it is {', '.join(_WINNERS)}")
         if a == b or not a or not b:
             what = f"{a} plays itself" if a and b else "a model's name is empty"
             raise DataError(f"{path}:{reader.line_num}: {what}; a vote needs two different models")
