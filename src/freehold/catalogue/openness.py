@@ -144,6 +144,7 @@ def ranked(name: str = FIRST, weights: Mapping[str, float] | None = None) -> tup
     )
 
 
+@lru_cache(maxsize=512)
 def of_model(model: str) -> tuple[Ranked, ...]:
     """What the indexes say of one model: at most one judgment each."""
     return tuple(each for name in (FIRST, "osai") for each in ranked(name) if model in each.project.models)

@@ -1,6 +1,6 @@
 """`freehold users`: who may use the console."""
 
-import os
+import getpass
 from typing import Annotated
 
 import typer
@@ -88,4 +88,4 @@ def show_log(
 
 def _me() -> str:
     """Whoever sits at this terminal."""
-    return f"{os.environ.get('USER', 'somebody')} at a terminal"
+    return f"{getpass.getuser()} at a terminal"

@@ -87,7 +87,7 @@ def main(root: str, id: str) -> int:
     try:
         jobs.end(store, id, "done", KINDS[job.kind](job, workspace, progress))
     except KeyboardInterrupt:
-        jobs.end(store, id, "stopped", "stopped; start it again, and it goes on from here")
+        jobs.end(store, id, "stopped", "stopped; start it again, and it goes on from its last checkpoint")
     except FreeholdError as error:
         jobs.end(store, id, "failed", str(error))
         return error.exit_code

@@ -48,6 +48,7 @@ class Works:
     def __init__(self, workspace: Workspace, store: Store, command: Sequence[str] = COMMAND) -> None:
         self._workspace, self._store, self._command = workspace, store, command
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._asked: set[str] = set()  # to stop
         self._lock = threading.Lock()
 
     def start(self, kind: str, task: str, path: Path, by: str) -> Job:
@@ -72,6 +73,7 @@ class Works:
         process = self._process(job)
         if process is None:
             return
+        self._asked.add(job.id)
         process.terminate()
         threading.Thread(target=_make_sure, args=(process,), daemon=True).start()
 
@@ -80,7 +82,11 @@ class Works:
         if job.outcome is None and not self.is_running(job):
             latest = jobs.find(self._store, job.id)
             if latest.outcome is None:
-                jobs.end(self._store, job.id, "killed", "its process is gone and left no word; start it again to go on")
+                asked = job.id in self._asked  # before it could listen, or after it was given time to
+                outcome, why = ("stopped", "was ended") if asked else ("killed", "its process is gone and left no word")
+                jobs.end(
+                    self._store, job.id, outcome, f"{why}; start it again, and it goes on from its last checkpoint"
+                )
                 latest = jobs.find(self._store, job.id)
             return latest
         return job
