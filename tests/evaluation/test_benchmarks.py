@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from freehold.errors import DataError
+from freehold.errors import DataError, NotFoundError, UserError
 from freehold.evaluation.benchmarks import mmlu, perplexity
-from freehold.evaluation.benchmarks.continuations import Continuations, shared_prefix
+from freehold.evaluation.benchmarks.continuations import Continuations, require_scoring, shared_prefix
 from freehold.evaluation.benchmarks.sitting import Sitting
 from freehold.render import Renderer
 from freehold.store.answers import Answers
@@ -173,3 +173,13 @@ def test_the_command(
     assert freehold("benchmark", "mmlu", folder(tmp_path), "smollm2-135m-instruct", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["results"][0]["micro"]["value"] == 1 and "29.3 %" in found["published"]
+
+
+def test_an_engine_that_cannot_score_says_so(freehold: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="llamacpp cannot score a continuation") as caught:
+        require_scoring("llamacpp")
+    assert caught.value.http_status == 400
+    assert freehold("benchmark", "perplexity", "text.txt", "smollm2", "--engine", "remote") == 2
+    assert "remote cannot score a continuation" in capsys.readouterr().err
+    with pytest.raises(NotFoundError, match="did you mean torch"):
+        require_scoring("troch")

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import asdict
 
 from freehold.cli.output import as_json, say, table
 from freehold.cli.progress import Terminal
 from freehold.errors import NotFoundError
-from freehold.evaluation.benchmarks import mmlu, perplexity
-from freehold.evaluation.benchmarks.continuations import Continuations
+from freehold.evaluation.benchmarks import harness, mmlu, perplexity
+from freehold.evaluation.benchmarks.continuations import Continuations, require_scoring
 from freehold.evaluation.benchmarks.sitting import Sitting
 from freehold.records import Base, Interval, digest
 from freehold.render import Renderer
@@ -25,19 +26,22 @@ benchmark = typer.Typer(
 
 BaseArgument = Annotated[str, typer.Argument(help="A base of this workspace.", metavar="BASE")]
 AdapterOption = Annotated[str | None, typer.Option(help="An adapter's digest: measured beside its base.")]
+EngineOption = Annotated[str, typer.Option(help="What scores; one that cannot says so.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @benchmark.command(name="mmlu")
-def run_mmlu(
+def run_mmlu(  # noqa: PLR0913 (one parameter an option)
     folder: Annotated[Path, typer.Argument(help="A folder with dev/ and test/, one CSV a subject.", metavar="FOLDER")],
     base: BaseArgument,
     adapter: AdapterOption = None,
     sample: Annotated[int | None, typer.Option(min=1, help="This many questions at random; left out: all.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
+    engine: EngineOption = "torch",
     json: JsonOption = False,
 ) -> None:
     """MMLU, 5-shot, in its published format, as a micro average."""
+    require_scoring(engine)
     dev, test = mmlu.read(folder)
     asked, every = mmlu.sample(test, sample, seed), sum(map(len, test.values()))
     renderer, answers = Renderer(_base(base)), Answers(connect(Workspace.here().database_url))
@@ -61,9 +65,11 @@ def run_perplexity(
     text: Annotated[Path, typer.Argument(help="General text that nothing was trained on, one document a line.")],
     base: BaseArgument,
     adapter: AdapterOption = None,
+    engine: EngineOption = "torch",
     json: JsonOption = False,
 ) -> None:
     """Perplexity on general text; what rises by tuning was forgotten."""
+    require_scoring(engine)
     documents = perplexity.read(text)
     renderer, answers = Renderer(_base(base)), Answers(connect(Workspace.here().database_url))
     measured = {}
@@ -81,6 +87,37 @@ def run_perplexity(
     table(["model", "perplexity", "95 % interval", "documents"], rows)
     if change:
         say(f"\n  change     × {change.value:.3f} [{change.low:.3f}, {change.high:.3f}] on the same documents")
+
+
+@benchmark.command(name="harness")
+def run_harness(
+    task: Annotated[str, typer.Argument(help="The name of one of lm-eval's tasks in that folder.")],
+    folder: Annotated[Path, typer.Argument(help="A folder of lm-eval's task files (YAML).", metavar="FOLDER")],
+    base: BaseArgument,
+    adapter: AdapterOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many documents.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Any task of lm-eval's, from local files, before and after tuning; needs the extra `benchmarks`."""
+    found = {
+        name: harness.measure(task, folder, _base(base), scores, limit) for name, scores, _ in _models(base, adapter)
+    }
+    changes = [harness.change(*pair) for pair in zip(*found.values(), strict=True)] if adapter else None
+    if json:
+        figures = {
+            name: [{"task": e.task, "metric": e.metric, **asdict(e.figure)} for e in each]
+            for name, each in found.items()
+        }
+        as_json({"figures": figures, "changes": changes})
+        return
+    rows = [[name, e.task, e.metric, *_figure(e.figure)] for name, each in found.items() for e in each]
+    table(["model", "task", "metric", "value", "95 % interval", "documents"], rows)
+    for each in changes or ():
+        say(f"\n  change     {_percent(each)} on the same documents")
+
+
+def _figure(figure: Interval) -> list[object]:
+    return [f"{figure.value:.1%}", f"[{figure.low:.1%}, {figure.high:.1%}]", figure.n]
 
 
 def _models(base: str, adapter: str | None) -> Iterator[tuple[str, Continuations, list[str]]]:

@@ -134,7 +134,10 @@ class OwnedSource:
 
     def _read(self, call: Call) -> ChatRequest:
         if call.endpoint is not CHAT:
-            what = f"{call.model} is an owned model: it answers /v1/chat/completions, not /v1{call.endpoint.path}"
+            what = (
+                f"{call.model} is an owned model: it answers /v1/chat/completions, not /v1{call.endpoint.path}; and it "
+                "cannot score a text (echo with logprobs): `freehold benchmark` does, in torch"
+            )
             raise GatewayError(400, what, code="unsupported_endpoint", param="model")
         return typed(call.content, _CHAT)
 

@@ -9,7 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from freehold.engines.registry import ENGINES
+from freehold.errors import NotFoundError, UserError, did_you_mean
 from freehold.tuning.base import device, load_base
+
+_TORCH = "torch"
 
 
 class Continuations:
@@ -20,7 +24,7 @@ class Continuations:
         self._prefix: tuple[tuple[int, ...], Any] = ((), None)
 
     @cached_property
-    def _model(self) -> Any:  # noqa: ANN401 (a transformers model)
+    def model(self) -> Any:  # noqa: ANN401 (a transformers model)
         model = load_base(self._base)
         if self._adapter is not None:
             from peft import PeftModel
@@ -33,9 +37,7 @@ class Continuations:
         import torch
 
         with torch.inference_mode():
-            logits = self._model(self._tensor(rest), past_key_values=self._cache(prefix), logits_to_keep=1).logits[
-                0, -1
-            ]
+            logits = self.model(self._tensor(rest), past_key_values=self._cache(prefix), logits_to_keep=1).logits[0, -1]
         return int(logits[torch.tensor(list(choices), device=logits.device)].argmax())
 
     def surprise(self, ids: Sequence[int]) -> float:
@@ -44,7 +46,7 @@ class Continuations:
 
         with torch.inference_mode():
             row = self._tensor(ids)
-            logits = self._model(row).logits[0, :-1].float()
+            logits = self.model(row).logits[0, :-1].float()
             return float(torch.nn.functional.cross_entropy(logits, row[0, 1:]))
 
     def _cache(self, prefix: Sequence[int]) -> Any:  # noqa: ANN401 (a transformers cache)
@@ -54,7 +56,7 @@ class Continuations:
             return None
         if self._prefix[0] != tuple(prefix):
             with torch.inference_mode():
-                states = self._model(self._tensor(prefix), use_cache=True, logits_to_keep=1).past_key_values
+                states = self.model(self._tensor(prefix), use_cache=True, logits_to_keep=1).past_key_values
             self._prefix = (tuple(prefix), states)
         return copy.deepcopy(self._prefix[1])
 
@@ -62,6 +64,20 @@ class Continuations:
         import torch
 
         return torch.tensor([list(ids)], device=device())
+
+
+def require_scoring(engine: str) -> None:
+    """Raise `UserError` (HTTP 400) for an engine that cannot score: it could only guess how likely a text is."""
+    if engine == _TORCH:
+        return
+    if engine not in ENGINES:
+        raise NotFoundError(
+            f"{engine}: no such engine{did_you_mean(engine, [_TORCH, *ENGINES])}; scores come from torch"
+        )
+    raise UserError(
+        f"{engine} cannot score a continuation: asked to echo a text with logprobs it returns those of the token that "
+        "it generated, not of the text; leave --engine out to score in torch"
+    )
 
 
 def shared_prefix(prompts: Sequence[Sequence[int]]) -> int:
