@@ -26,7 +26,7 @@ from freehold.engines.on_demand import OnDemand
 from freehold.engines.quantise import reencode
 from freehold.engines.remote import Remote
 from freehold.errors import EngineError, UserError
-from freehold.evaluation import pins, report_html
+from freehold.evaluation import beside, pins, report_html
 from freehold.evaluation import report as reports
 from freehold.evaluation.answerers import (
     Answerer,
@@ -42,6 +42,7 @@ from freehold.evaluation.forgetting import sets
 from freehold.evaluation.forgetting.changes import Room, Speaker, changes
 from freehold.evaluation.measure import measure
 from freehold.evaluation.prompted import careful_prompt, instruction
+from freehold.evaluation.scorers import registry, similarity
 from freehold.progress import Progress
 from freehold.records import (
     AdapterManifest,
@@ -164,6 +165,8 @@ class Flow:
             source = f"{base.weights.size / 1e6:,.0f} MB   {base.weights.source}, digest verified"
             self._say("pull", f"{base.name}   {source}", began)
             bases.append(base)
+        if similarity.NAME in self._task.scorers:
+            pull.pull(similarity.MODEL, self._workspace, self._progress)
         return bases
 
     def data(self) -> Dataset:
@@ -191,6 +194,8 @@ class Flow:
     def plan(self) -> Plan:
         """What is fixed before any result is seen; stops where the held-out examples are hopelessly few."""
         self._plan = plan.of_task(self._task)
+        registry.beside_the_metric(self._task, self._workspace.models)  # a wrong scorer is better said now, too
+        registry.beside_the_text(self._task)
         incumbent = self._task.incumbent
         if incumbent and incumbent.base_url and incumbent.api_key:
             expand(incumbent.api_key)  # a key that is not set is better said now than after an hour of tuning
@@ -477,7 +482,8 @@ class Flow:
     ) -> None:
         began = time.monotonic()
         examples = self._held_out if examples is None else examples
-        rows = measure(candidate, answerer, examples, self._task, Answers(self._store), self._progress)
+        asked = measure(candidate, answerer, examples, self._task, Answers(self._store), self._progress)
+        rows = beside.scored(asked, examples, self._task, self._workspace.models)
         self._measured.append(Measured(candidate, rows, target))
         self._say(candidate.kind.value, f"held-out {len(rows):,}/{len(self._held_out):,}   {candidate.name}", began)
 

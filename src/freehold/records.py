@@ -196,7 +196,7 @@ class Row(Record, frozen=True, kw_only=True):
 
     `answer` is constrained while decoding (only a permitted label, only valid JSON); `free_answer` is not, and is None
     for candidates that cannot answer outside the permitted set. `score` and `free_score` are the report's metric in
-    0..1. Tokens are those of the answer that counts (constrained).
+    0..1. Tokens are those of the answer that counts (constrained). `faults` says why a scorer gave no score.
     """
 
     candidate: str
@@ -206,6 +206,7 @@ class Row(Record, frozen=True, kw_only=True):
     free_answer: str | None = None
     free_score: float | None = None
     scores: dict[str, float] = {}
+    faults: dict[str, str] = {}
     input_tokens: int = 0
     output_tokens: int = 0
     latency_ms: float = 0.0

@@ -263,7 +263,8 @@ class Task(Section):
     judge: Judge | None = Field(None, description="A model that grades free text; left out: none.")
     scorers: tuple[str, ...] = Field(
         (),
-        description="Further scores to show: chrf, bleu, rouge_l, tests_pass, answered, regex:…, python:FILE.py:NAME.",
+        description="Further scores to show: chrf, bleu, rouge_l, similarity, language, tests_pass, answered, "
+        "latency:MS, cost:IN,OUT, cost:HOUR, regex:…, python:FILE.py:NAME.",
     )
     seed: int = Field(0, ge=0, description="Of every split, shuffle and draw.")
 

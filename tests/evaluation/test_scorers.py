@@ -5,19 +5,27 @@ import math
 from pathlib import Path
 
 import pytest
+from evaluation_material import example, make_task
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freehold.errors import UserError
+from freehold.engines.fake_embedder import FakeEmbedder
+from freehold.errors import EngineError, UserError
+from freehold.evaluation.beside import scored
+from freehold.evaluation.figures import figures
+from freehold.evaluation.scorers import spent
 from freehold.evaluation.scorers.bleu import bleu
 from freehold.evaluation.scorers.chrf import chrf
 from freehold.evaluation.scorers.exact import exact_match
 from freehold.evaluation.scorers.json_fields import canonical_match, field_accuracy, schema_valid
+from freehold.evaluation.scorers.language import same_language
 from freehold.evaluation.scorers.program import pass_at_k, passes
 from freehold.evaluation.scorers.refusal import refused
 from freehold.evaluation.scorers.registry import beside_the_metric, scorer
 from freehold.evaluation.scorers.rouge import _common, rouge_l
+from freehold.evaluation.scorers.similarity import Similarity
 from freehold.evaluation.scorers.tokens import words
+from freehold.records import Candidate, CandidateKind, Row
 from freehold.spec import Task
 
 WORDS = st.lists(st.sampled_from("abcde"), max_size=14)
@@ -86,15 +94,15 @@ def test_field_accuracy_counts_missing_and_extra() -> None:
     assert field_accuracy('{"a": 1, "c": 3}', '{"a": 1, "b": {"x": 2}}') == pytest.approx(1 / 3)
 
 
-def test_scorers_fit_their_task() -> None:
+def test_scorers_fit_their_task(tmp_path: Path) -> None:
     data = {"source": "x.csv"}
     text = Task.model_validate({"task": "t", "description": "d", "data": data, "answer": {"type": "text"}})
     schema = {"type": "object", "required": ["a"]}
     fields = Task.model_validate(
         {"task": "t", "description": "d", "data": data, "answer": {"type": "json", "schema": schema}}
     )
-    assert set(beside_the_metric(text)) == {"exact_match"}
-    assert beside_the_metric(fields)["schema_valid"]('{"b": 1}', "{}") == 0
+    assert set(beside_the_metric(text, tmp_path)) == {"exact_match"}
+    assert beside_the_metric(fields, tmp_path)["schema_valid"]('{"b": 1}', "{}") == 0
     with pytest.raises(UserError, match="did you mean rouge_l"):
         scorer("rouge-l", text)
     with pytest.raises(UserError, match="schema_valid needs"):
@@ -168,7 +176,7 @@ def test_the_users_own(tmp_path: Path) -> None:
     text = Task.model_validate(
         {"task": "t", "description": "d", "data": data, "answer": {"type": "text"}, "scorers": names}
     )
-    found = beside_the_metric(text)
+    found = beside_the_metric(text, tmp_path)
     assert set(found) == {"exact_match", *names}
     assert [found[name](" 1234 ", "") for name in names[1:]] == [1.0, 0.5]
     with pytest.raises(ValueError, match=r"in 0\.\.1"):
@@ -176,3 +184,89 @@ def test_the_users_own(tmp_path: Path) -> None:
     for wrong in ("regex:(", f"python:{path}:none", "python:nowhere.py:f", "chrff"):
         with pytest.raises(UserError):
             scorer(wrong, text)
+
+
+def row(**facts: object) -> Row:
+    return Row(**({"candidate": "c", "example": "e", "answer": "a", "score": 1.0} | facts))  # type: ignore[arg-type]
+
+
+def test_what_an_answer_took() -> None:
+    answered = row(input_tokens=400, output_tokens=100, latency_ms=250.0)
+    assert spent.latency("300")(answered) == 1 and spent.latency("200")(answered) == 0
+    assert spent.cost("0.5,2")(answered) == pytest.approx(0.4)  # 1,000 answers: 0.4 M at 0.5 and 0.1 M at 2
+    assert spent.cost("3.6")(answered) == pytest.approx(0.25)  # 1,000 answers: 250 s of an hour at 3.6
+    for unknown in (spent.latency("300"), spent.cost("0.5,2"), spent.cost("3.6")):
+        with pytest.raises(ValueError, match="known"):
+            unknown(row())
+    assert [spent.by_the_clock(name) for name in ("latency:5", "cost:1", "cost:1,2", "chrf")] == [
+        True, True, False, False
+    ]  # fmt: skip
+    for wrong in ("", "fast", "1,2,3", "-1", "nan"):
+        with pytest.raises(UserError, match="is not"):
+            spent.cost(wrong)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "same"),
+    [
+        ("Der Zug ist nicht da und ich warte", "Ich habe die Karte nicht", 1),
+        ("The train is not here and I wait", "Ich habe die Karte nicht und warte", 0),
+        ("工资", "Gehalt", 0),
+        ("ok", "Ich habe die Karte nicht", 1),
+    ],
+)
+def test_language(answer: str, reference: str, same: float) -> None:
+    assert same_language(answer, reference) == same
+
+
+def test_similarity_starts_its_embedder_once_and_stops_it() -> None:
+    opened: list[FakeEmbedder] = []
+
+    def embedder() -> FakeEmbedder:
+        opened.append(FakeEmbedder())
+        return opened[-1]
+
+    score = Similarity(embedder)
+    assert score("", "x") == 0 and score("", " ") == 1 and not opened
+    assert score("the gate is open", "the gate is open") == pytest.approx(1)
+    assert 0 <= score("something else entirely", "the gate is open") < 0.5
+    score.stop()
+    assert len(opened) == 1
+    with pytest.raises(EngineError, match="stopped"):
+        opened[0].embed(["x"])
+
+
+def test_similarity_through_the_real_model(minilm_folder: Path) -> None:
+    text = Task.model_validate(
+        {
+            "task": "t",
+            "description": "d",
+            "data": {"source": "x"},
+            "answer": {"type": "text"},
+            "scorers": ["similarity"],
+        }
+    )
+    score = beside_the_metric(text, minilm_folder.parent)["similarity"]
+    assert isinstance(score, Similarity)
+    try:
+        near = score("The freezer is broken again.", "Our cold store does not work any more.")
+        far = score("The freezer is broken again.", "When will I get my salary?")
+    finally:
+        score.stop()
+    assert near > far + 0.2
+
+
+def test_a_scorer_that_fails_marks_its_row_and_the_run_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def fussy(answer, reference):\n    return 1.0 if answer == 'a' else 1 / 0\n")
+    name = f"python:{path}:fussy"
+    task = make_task(scorers=["latency:100", "cost:1,1", name])
+    rows = [row(input_tokens=3, latency_ms=50.0), row(answer="b", input_tokens=3, latency_ms=500.0), row(error="gone")]
+    asked = [example(at) for at in range(3)]
+    found = scored(rows, asked, task, tmp_path)
+    assert found[1].faults == {name: "ZeroDivisionError: division by zero"} and name not in found[1].scores
+    assert [each.scores.get("latency:100") for each in found] == [1.0, 0.0, None]
+    candidate = Candidate(name="c", kind=CandidateKind.REMOTE, digest="c")
+    secondary = figures(candidate, found, asked, task).secondary
+    assert (secondary[name].n, secondary["latency:100"].n) == (2, 2)
+    assert (secondary["cost:1,1"].value, secondary["cost:1,1"].method) == (pytest.approx(0.003), "all alike")

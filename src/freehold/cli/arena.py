@@ -45,6 +45,7 @@ def rank(  # noqa: PLR0913 (one parameter an option)
     natural: Annotated[bool, typer.Option("--natural", help="Plain Bradley-Terry strengths that sum to 1.")] = False,
     rounds: Annotated[int, typer.Option(min=0, help="Bootstrap rounds; 0: sandwich intervals.")] = 100,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    among: Annotated[list[str] | None, typer.Option(help="A model to be told of even if nobody voted on it.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Rate models by votes, best first, with 95 % intervals; models that the votes cannot tell apart share a rank."""
@@ -58,6 +59,8 @@ def rank(  # noqa: PLR0913 (one parameter an option)
         if each.high is None or each.low is None:
             never = "lost" if each.high is None else "won"
             sys.stderr.write(f"{each.model} never {never}: the votes bound its rating on one side only\n")
+    for name in sorted({*(among or ())} - {*ballot.models}):
+        sys.stderr.write(f"{name} never played: no vote rates it\n")
     if json:
         as_json(ratings)
     else:

@@ -10,11 +10,14 @@ from msgspec.structs import asdict
 from freehold.cli.output import as_json, say, table
 from freehold.cli.progress import Terminal
 from freehold.errors import NotFoundError
-from freehold.evaluation.benchmarks import harness, mmlu, perplexity
+from freehold.evaluation.asking import Asked
+from freehold.evaluation.benchmarks import harness, mmlu, perplexity, programs
 from freehold.evaluation.benchmarks.continuations import Continuations, require_scoring
 from freehold.evaluation.benchmarks.sitting import Sitting
+from freehold.evaluation.judge import judge as judges
 from freehold.records import Base, Interval, digest
 from freehold.render import Renderer
+from freehold.spec import Judge as JudgeSpec
 from freehold.store.answers import Answers
 from freehold.store.database import connect
 from freehold.store.layout import BASE_FILE
@@ -114,6 +117,28 @@ def run_harness(
     table(["model", "task", "metric", "value", "95 % interval", "documents"], rows)
     for each in changes or ():
         say(f"\n  change     {_percent(each)} on the same documents")
+
+
+@benchmark.command(name="programs")
+def run_programs(
+    file: Annotated[Path, typer.Argument(help="Problems: JSONL of prompt and tests.", exists=True, dir_okay=False)],
+    base: BaseArgument,
+    samples: Annotated[int, typer.Option(min=1, help="Programs asked for a problem.")] = 10,
+    k: Annotated[list[int] | None, typer.Option("--k", help="pass@k; may be given several times. Left out: 1.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """pass@k: programs are sampled from a base and run against their tests in a child process with limits."""
+    problems, folder = programs.read(file), _base(base)
+    store = Answers(connect(Workspace.here().database_url))
+    identity = digest(["programs", read_record(folder / BASE_FILE, Base).digest])
+    with judges.endpoint(JudgeSpec(model=base), Workspace.here()) as endpoint:
+        found = programs.measure(Asked(base, identity, endpoint, store), problems, samples, Terminal())
+    figures = {f"pass@{each}": found.at(each) for each in k or [1]}
+    if json:
+        as_json({"figures": figures, "right": found.right, "samples": samples})
+        return
+    rows = [[name, *_figure(each), f"{samples} programs a problem"] for name, each in figures.items()]
+    table([base, "value", "95 % interval", "problems", ""], rows)
 
 
 def _figure(figure: Interval) -> list[object]:

@@ -179,14 +179,19 @@ def reckoned(path: Path) -> tuple[list[Cost], list[BreakEven]]:
     return costs(made), pays
 
 
-def load(path: Path, of: str | None = None) -> Sheet:
-    """A sheet with its gaps filled: from the traffic of a task as `freehold tasks` names it, and the newest report."""
+def read(path: Path) -> Sheet:
+    """A sheet as it was written."""
     try:
-        made = cost_sheet.parse(path.read_text(encoding="utf-8"), path)
+        return cost_sheet.parse(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `freehold decision sheet {path}` writes one to fill in") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not UTF-8 text; a cost sheet is YAML in UTF-8") from None
+
+
+def load(path: Path, of: str | None = None) -> Sheet:
+    """A sheet with its gaps filled: from the traffic of a task as `freehold tasks` names it, and the newest report."""
+    made = read(path)
     workspace = Workspace.here()
     if of is not None:
         made = measured.fill_from_traffic(made, of_task(workspace, of))

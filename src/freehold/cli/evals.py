@@ -1,16 +1,21 @@
 """`freehold eval …`: what was measured, compared across candidates, time and tasks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from freehold.cli.costs import DEFAULT_SHEET
+from freehold.cli.costs import read as read_sheet
 from freehold.cli.evaluation import JsonOption, TaskOption, latency, newest_report, print_changes
 from freehold.cli.output import as_json, say, table
 from freehold.cli.progress import Terminal
 from freehold.cli.task import DEFAULT_TASK_FILE
 from freehold.data import freeze
+from freehold.decision import costs as cost_of
+from freehold.decision import measured
+from freehold.decision.cost_sheet import Sheet
 from freehold.errors import NotFoundError, RefusedError, UserError
 from freehold.evaluation import compare, leaderboard, pins
 from freehold.evaluation import report as reports
@@ -133,10 +138,15 @@ def forgetting(
 @evals.command(name="leaderboard")
 def show_leaderboard(
     html: Annotated[Path | None, typer.Option(help="Write a page to this file.")] = None,
+    costs: Annotated[Path | None, typer.Option(help="A cost sheet (docs/costs.md); left out: costs.yaml.")] = None,
     json: JsonOption = False,
 ) -> None:
     """All candidates over all measured tasks; only the same protocol is ranked together."""
-    found = leaderboard.boards(every_report(Workspace.here(), None))
+    workspace = Workspace.here()
+    every = every_report(workspace, None)
+    sheet = costs or (DEFAULT_SHEET if DEFAULT_SHEET.exists() else None)
+    prices = _prices(read_sheet(sheet), every, workspace) if sheet else {}
+    found = leaderboard.priced(leaderboard.boards(every), prices)
     if html:
         write_atomically(html, leaderboard.page(found).encode())
         say(str(html))
@@ -147,10 +157,33 @@ def show_leaderboard(
             _print_board(board)
 
 
+def _prices(sheet: Sheet, every: Sequence[Report], workspace: Workspace) -> dict[tuple[str, str], leaderboard.Price]:
+    """What the sheet knows of each measured candidate, its gaps filled from the report that measured it."""
+    prices = {}
+    for report in every:
+        filled = measured.fill(sheet, report, reports.read_rows(workspace, report))
+        for each in cost_of.costs(filled):
+            found, bounds = measured.match(each.option, report), each.per_accepted
+            if found and bounds:
+                low, value, high = (float(1000 * amount) for amount in bounds)
+                price = leaderboard.Price(low=low, value=value, high=high, currency=each.currency)
+                prices[report.digest, found.candidate.name] = price
+    return prices
+
+
 def _print_board(board: leaderboard.Board) -> None:
     say(f"\n  {board.task} · {board.metric} · dataset {board.dataset[:12]}\n")
     table(
-        ["rank", "candidate", board.metric.replace("_", " "), "interval", "n", "tokens a request", "p50"],
+        [
+            "rank",
+            "candidate",
+            board.metric.replace("_", " "),
+            "interval",
+            "n",
+            "tokens a request",
+            "p50",
+            "1,000 accepted cost",
+        ],
         [
             [
                 each.rank,
@@ -160,6 +193,7 @@ def _print_board(board: leaderboard.Board) -> None:
                 each.n,
                 f"{each.tokens_per_request:.0f}" if each.tokens_per_request else "–",
                 latency(each.p50_ms),
+                f"{each.cost.low:.4g}–{each.cost.high:.4g} {each.cost.currency}" if each.cost else "unknown",
             ]
             for each in board.entries
         ],

@@ -20,7 +20,7 @@ _RUNS_HERE = {CandidateKind.CLASSIFIER, CandidateKind.PROMPTED, CandidateKind.TU
 def fill(sheet: Sheet, report: Report, rows: Mapping[str, Sequence[Row]]) -> Sheet:
     """The sheet with its gaps filled from a report; options are matched by candidate name, else by kind."""
     options = {
-        name: _filled(option, found, report, rows) if (found := _match(name, report)) else option
+        name: _filled(option, found, report, rows) if (found := match(name, report)) else option
         for name, option in sheet.options.items()
     }
     return sheet.model_copy(update={"options": options})
@@ -45,7 +45,8 @@ def fill_from_traffic(sheet: Sheet, seen: Sequence[Seen]) -> Sheet:
     return sheet.model_copy(update={"options": {**sheet.options, sheet.rented: option.model_copy(update=update)}})
 
 
-def _match(name: str, report: Report) -> CandidateFigures | None:
+def match(name: str, report: Report) -> CandidateFigures | None:
+    """The candidate that an option of a sheet means: by name, else by kind where there is one of that kind."""
     by_name = [each for each in report.figures if each.candidate.name == name]
     by_kind = [each for each in report.figures if each.candidate.kind.value == name]
     found = by_name or by_kind

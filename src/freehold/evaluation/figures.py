@@ -41,8 +41,19 @@ def _free(rows: Sequence[Row], examples: Sequence[Example], task: Task) -> Inter
 
 
 def _secondary(rows: Sequence[Row], examples: Sequence[Example], task: Task) -> dict[str, Interval]:
-    names = sorted({name for row in rows for name in row.scores})
-    return {name: _interval([row.scores.get(name, 0.0) for row in rows], examples, task) for name in names}
+    """Each over the rows that have it: a row that a scorer failed on makes n smaller, not the figure."""
+    found = {}
+    for name in sorted({name for row in rows for name in row.scores}):
+        pairs = [(row.scores[name], each) for row, each in zip(rows, examples, strict=True) if name in row.scores]
+        scores = [score for score, _ in pairs]
+        alike = name.startswith("cost:") and len(set(scores)) == 1
+        found[name] = _constant(scores) if alike else _interval(scores, [each for _, each in pairs], task)
+    return found
+
+
+def _constant(scores: Sequence[float]) -> Interval:
+    """A price that was the same every time: it is no share, and nothing about it was drawn."""
+    return Interval(value=scores[0], low=scores[0], high=scores[0], n=len(scores), method="all alike")
 
 
 def _macro_f1(rows: Sequence[Row], examples: Sequence[Example], task: Task) -> dict[str, Interval]:

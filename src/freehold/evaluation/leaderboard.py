@@ -3,9 +3,11 @@
 A protocol is a task, a dataset (by digest) and a metric: a figure on another dataset is another figure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from freehold.records import CandidateFigures, Record, Report
 
@@ -13,10 +15,19 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 
+class Price(Record, frozen=True, kw_only=True):
+    """What a thousand accepted answers cost, from the most to the least favourable of all inputs; see docs/costs.md."""
+
+    low: float
+    value: float
+    high: float
+    currency: str
+
+
 class Entry(Record, frozen=True, kw_only=True):
     """One candidate under one protocol. `rank` is 1 + the number whose whole interval lies above this one's.
 
-    `tokens_per_request` and the latencies (milliseconds) are None where unknown.
+    `tokens_per_request`, the latencies (milliseconds) and the cost are None where unknown.
     """
 
     rank: int
@@ -31,6 +42,7 @@ class Entry(Record, frozen=True, kw_only=True):
     p95_ms: float | None
     parameters: int | None
     report: str
+    cost: Price | None = None
 
 
 class Board(Record, frozen=True, kw_only=True):
@@ -52,6 +64,14 @@ def boards(newest_first: Sequence[Report]) -> list[Board]:
     return [
         Board(task=task, dataset=dataset, metric=metric, entries=_ranked(list(board.values())))
         for (task, dataset, metric), board in sorted(found.items())
+    ]
+
+
+def priced(found: Sequence[Board], prices: Mapping[tuple[str, str], Price]) -> list[Board]:
+    """The boards with what is known of costs, by (report digest, candidate name)."""
+    return [
+        replace(board, entries=tuple(replace(e, cost=prices.get((e.report, e.name))) for e in board.entries))
+        for board in found
     ]
 
 

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from freehold.engines.engine import Answer
 from freehold.errors import EngineError, FreeholdError
 from freehold.evaluation.answerers import CONSTRAINED, FREE, Answerer, permitted
-from freehold.evaluation.scorers.registry import Scorer, beside_the_metric, scorer
+from freehold.evaluation.scorers.registry import Scorer, scorer
 from freehold.progress import SILENT, Progress
 from freehold.records import AnswerType, Candidate, Example, Row
 from freehold.spec import Task
@@ -140,25 +140,18 @@ def _failed(prompt: str, constrained: bool, error: str) -> Answered:
 
 
 def _scored(candidate: Candidate, examples: Sequence[Example], task: Task, given: Sequence[_Ways]) -> list[Row]:
-    metric, beside = scorer(task.metric, task), beside_the_metric(task)
+    metric = scorer(task.metric, task)
     rows = []
     for example, ways in zip(examples, given, strict=True):
         main = ways.get(CONSTRAINED) or ways[FREE]
         free = ways.get(FREE) if task.answer_type is not AnswerType.TEXT else None
-        rows.append(_row(candidate, example, (main, free), metric, beside))
+        rows.append(_row(candidate, example, (main, free), metric))
     return rows
 
 
-def _row(
-    candidate: Candidate,
-    example: Example,
-    answers: tuple[Answered, Answered | None],
-    metric: Scorer,
-    beside: Mapping[str, Scorer],
-) -> Row:
+def _row(candidate: Candidate, example: Example, answers: tuple[Answered, Answered | None], metric: Scorer) -> Row:
     main, free = answers
     score, error = _score(metric, main, example.reference)
-    others = {name: _score(each, main, example.reference)[0] for name, each in beside.items()}
     return Row(
         candidate=candidate.digest,
         example=example.id,
@@ -166,7 +159,6 @@ def _row(
         score=score,
         free_answer=free.text if free else None,
         free_score=_score(metric, free, example.reference)[0] if free else None,
-        scores=others,
         input_tokens=main.input_tokens,
         output_tokens=main.output_tokens,
         latency_ms=main.latency_ms,

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from freehold.errors import DataError, NotFoundError
 from freehold.evaluation.figures import figures
 from freehold.evaluation.pins import Pins, check
+from freehold.evaluation.scorers.spent import by_the_clock
 from freehold.records import (
     Candidate,
     CandidateFigures,
@@ -36,6 +37,7 @@ from freehold.store.workspace import Workspace, read_record, write_atomically, w
 AGREEMENT = "agreement with the incumbent"
 _SHORT = 12
 
+T = TypeVar("T")
 Measured = Sequence[tuple[Candidate, Sequence[Row]]]
 
 
@@ -179,15 +181,22 @@ def _figures(candidate: Candidate, rows: Sequence[Row], examples: Sequence[Examp
 
 def _digest(report: Report) -> str:
     """Over everything but the digest itself and what a clock measured."""
-    timeless = [replace(each, latency_p50_ms=0.0, latency_p95_ms=0.0) for each in report.figures]
+    timeless = [
+        replace(each, latency_p50_ms=0.0, latency_p95_ms=0.0, secondary=_timeless(each.secondary))
+        for each in report.figures
+    ]
     return digest(replace(report, digest="", figures=tuple(timeless)))
+
+
+def _timeless(scores: dict[str, T]) -> dict[str, T]:
+    return {name: score for name, score in scores.items() if not by_the_clock(name)}
 
 
 def _rows_sha256(measured: Measured) -> str:
     hasher = hashlib.sha256()
     for _, rows in measured:
         for row in rows:
-            hasher.update(canonical(replace(row, latency_ms=0.0)) + b"\n")
+            hasher.update(canonical(replace(row, latency_ms=0.0, scores=_timeless(row.scores))) + b"\n")
     return hasher.hexdigest()
 
 

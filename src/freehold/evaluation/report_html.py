@@ -85,6 +85,9 @@ def environment() -> "Environment":
     environment.filters["metric"] = lambda name: METRIC_WORDS.get(name, name.replace("_", " "))
     environment.filters["kind"] = lambda kind: KIND_WORDS[kind]
     environment.filters["milliseconds"] = _milliseconds
+    environment.filters["beside"] = lambda figure, name: (
+        f"{figure.value:.4g}" if name[:5] == "cost:" else _share(figure.value)
+    )
     environment.filters["kept"] = lambda value, what: f"{value:.2f}" if what is Kept.LANGUAGE else _share(value)
     environment.filters["lost"] = lambda value: f"{100 * value:+.1f}\u00a0%"
     return environment

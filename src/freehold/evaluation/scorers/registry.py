@@ -1,16 +1,20 @@
 """From a scorer's name to the function that makes it for a task. A stranger's scorer comes in through the same dict."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+from freehold.engines.llamacpp_embedder import embedder_of
 from freehold.errors import UserError, did_you_mean
-from freehold.evaluation.scorers import custom
+from freehold.evaluation.scorers import custom, similarity, spent
 from freehold.evaluation.scorers.bleu import bleu
 from freehold.evaluation.scorers.chrf import chrf
 from freehold.evaluation.scorers.exact import exact_match
 from freehold.evaluation.scorers.json_fields import canonical_match, field_accuracy, schema_valid
+from freehold.evaluation.scorers.language import same_language
 from freehold.evaluation.scorers.program import passes
 from freehold.evaluation.scorers.refusal import refused
 from freehold.evaluation.scorers.rouge import rouge_l
+from freehold.evaluation.scorers.spent import Spent
 from freehold.records import AnswerType
 from freehold.spec import JsonAnswer, Task
 
@@ -37,10 +41,13 @@ SCORERS: dict[str, Callable[[Task], Scorer]] = {
     "rouge_l": lambda _task: rouge_l,
     "chrf": lambda _task: chrf,
     "bleu": lambda _task: bleu,
+    "language": lambda _task: same_language,
     "answered": lambda _task: lambda answer, _reference: float(not refused(answer)),
     "tests_pass": lambda _task: passes,
 }
 CUSTOM: dict[str, Callable[[str], Scorer]] = {"regex": custom.regex, "python": custom.python}
+SPENT: dict[str, Callable[[str], Spent]] = {"latency": spent.latency, "cost": spent.cost}
+"""Scorers of what an answer took: they see the row, not the text."""
 
 _BESIDE_THE_METRIC = {
     AnswerType.LABEL: (),
@@ -55,11 +62,23 @@ def scorer(name: str, task: Task) -> Scorer:
     if colon and kind in CUSTOM:
         return CUSTOM[kind](rest)
     if name not in SCORERS:
-        raise UserError(f"{name} is not a scorer{did_you_mean(name, SCORERS)}; there are: {', '.join(sorted(SCORERS))}")
+        known = [*SCORERS, similarity.NAME, *(f"{each}:…" for each in (*CUSTOM, *SPENT))]
+        raise UserError(f"{name} is not a scorer{did_you_mean(name, known)}; there are: {', '.join(sorted(known))}")
     return SCORERS[name](task)
 
 
-def beside_the_metric(task: Task) -> dict[str, Scorer]:
-    """The scores that are shown next to the task's metric."""
-    names = [name for name in (*_BESIDE_THE_METRIC[task.answer_type], *task.scorers) if name != task.metric]
-    return {name: scorer(name, task) for name in names}
+def beside_the_metric(task: Task, models: Path) -> dict[str, Scorer]:
+    """The scores of texts that are shown next to the task's metric; `models` holds the pulled embedding model."""
+    wanted = (*_BESIDE_THE_METRIC[task.answer_type], *task.scorers)
+    names = [name for name in wanted if name != task.metric and name.partition(":")[0] not in SPENT]
+    return {name: _similar(models) if name == similarity.NAME else scorer(name, task) for name in names}
+
+
+def beside_the_text(task: Task) -> dict[str, Spent]:
+    """The scores of what answers took that the task file asks for."""
+    parts = {name: name.partition(":") for name in task.scorers}
+    return {name: SPENT[kind](rest) for name, (kind, _, rest) in parts.items() if kind in SPENT}
+
+
+def _similar(models: Path) -> Scorer:
+    return similarity.Similarity(lambda: embedder_of(models / similarity.MODEL))
