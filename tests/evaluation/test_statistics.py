@@ -106,13 +106,38 @@ def test_cluster_bootstrap_covers_where_the_plain_one_does_not() -> None:
     random = np.random.default_rng(6)
     names = [f"s{at // 5}" for at in range(200)]
     plain = clustered = 0
-    for _ in range(300):
+    for _ in range(600):
         values = (random.normal(0.5, 0.2, 40).repeat(5) + random.normal(0, 0.05, 200)).tolist()
         one, other = s.bootstrap_mean(values), s.bootstrap_mean(values, clusters=names)
         plain += one.low <= 0.5 <= one.high
         clustered += other.low <= 0.5 <= other.high
-    assert plain / 300 < 0.75
-    assert 0.92 <= clustered / 300 <= 0.98
+    assert plain / 600 < 0.75
+    assert 0.93 <= clustered / 600 <= 0.97
+
+
+def test_paired_bootstrap_covers() -> None:
+    """Two candidates that find the same examples hard, their difference skewed a little."""
+    random, hits = np.random.default_rng(8), 0
+    for _ in range(600):
+        hard, skew = random.normal(0, 0.2, 60), random.gamma(4, 0.025, 60)
+        interval = s.paired_bootstrap((hard + 0.5 + skew).tolist(), (hard + random.normal(0.5, 0.1, 60)).tolist())
+        hits += interval.low <= 0.1 <= interval.high
+    assert 0.93 <= hits / 600 <= 0.97
+
+
+@pytest.mark.slow
+def test_percentile_bootstrap_covers_kappa() -> None:
+    """A judge that is wrong on 15 % of two even verdicts has a kappa of 0.7."""
+    random, hits = np.random.default_rng(9), 0
+    for _ in range(1000):
+        people = random.integers(0, 2, 120)
+        judge = np.where(random.random(120) < 0.15, 1 - people, people)
+        interval = s.bootstrap_of(
+            lambda drawn: s.kappa([each for each, _ in drawn], [each for _, each in drawn]),
+            list(zip(people.tolist(), judge.tolist(), strict=True)),
+        )
+        hits += interval.low <= 0.7 <= interval.high
+    assert 0.93 <= hits / 1000 <= 0.97
 
 
 @given(SOME)
