@@ -121,7 +121,7 @@ def run_harness(
 
 @benchmark.command(name="programs")
 def run_programs(
-    file: Annotated[Path, typer.Argument(help="Problems: JSONL of prompt and tests.", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="Problems: JSONL of prompt and tests.", metavar="FILE")],
     base: BaseArgument,
     samples: Annotated[int, typer.Option(min=1, help="Programs asked for a problem.")] = 10,
     k: Annotated[list[int] | None, typer.Option("--k", help="pass@k; may be given several times. Left out: 1.")] = None,

@@ -46,7 +46,11 @@ class Passed(Record, frozen=True, kw_only=True):
 def read(path: Path) -> list[Problem]:
     """The problems of a JSONL file; raises `DataError` naming the line that is wrong."""
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; problems are JSONL of {{prompt, tests}}") from None
+    for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 found.append(msgspec.json.decode(line, type=Problem))
