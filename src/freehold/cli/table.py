@@ -24,6 +24,10 @@ COMMANDS: dict[str, Command] = {
     "status": Command("freehold.cli.state:status", "What exists in this workspace, and what to do next."),
     "doctor": Command("freehold.cli.state:doctor", "Check this machine and workspace; say how to mend each finding."),
     "benchmark": Command("freehold.cli.benchmarks:benchmark", "MMLU and perplexity, before and after tuning."),
+    "export": Command("freehold.cli.export:export", "Write a tuned model for llama.cpp, Ollama, vLLM or PEFT."),
+    "parity": Command(
+        "freehold.cli.export:parity", "Is what is served what was trained? Each way, against the trainer."
+    ),
     "report": Command("freehold.cli.evaluation:report", "Show what was measured: the newest report."),
     "serve": Command("freehold.cli.gateway:serve", "Answer OpenAI's API with the deployed models."),
     "exchanges": Command("freehold.cli.gateway:exchanges", "List what the gateway recorded."),

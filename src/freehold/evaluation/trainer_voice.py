@@ -1,0 +1,86 @@
+"""What the trainer itself would answer: the adapter as PyTorch holds it, decoded greedily, before any export."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from freehold.evaluation.parity import Spoken
+from freehold.records import AdapterManifest, Message
+from freehold.render import Renderer
+from freehold.tuning.base import load_base
+from freehold.tuning.lora import add_adapters, load_adapter
+from freehold.tuning.recipe import LoraRecipe
+
+RIVALS = 16
+
+
+class TrainerVoice:
+    """A base with an adapter beside it. With `labels`, only their token sequences can be decoded."""
+
+    name = "trainer"
+
+    def __init__(
+        self, base_folder: Path, adapter_folder: Path, manifest: AdapterManifest, labels: Sequence[str], max_tokens: int
+    ) -> None:
+        import msgspec
+
+        self._renderer = Renderer(base_folder)
+        self._model = load_base(base_folder)
+        _carry(self._model, adapter_folder, msgspec.convert(manifest.recipe, LoraRecipe))
+        self._sequences = [self._answer_ids(label) for label in labels]
+        self._max_tokens = max_tokens
+
+    def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        return self._renderer.ids(messages)
+
+    def speak(self, ids: Sequence[int]) -> Spoken:
+        """The likeliest first tokens, and the greedy answer, held to the labels where there are any."""
+        begun = time.perf_counter()
+        scores, past = self._next(ids, None)
+        likeliest = scores.topk(RIVALS)
+        first = dict(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True))
+        answer = self._decoded(scores, past)
+        return Spoken(first, answer, (time.perf_counter() - begun) * 1000)
+
+    def _decoded(self, scores: Any, past: Any) -> str:  # noqa: ANN401 (tensors)
+        decoded: list[int] = []
+        while len(decoded) < self._max_tokens:
+            token = self._likeliest(scores, decoded)
+            if token == self._renderer.end_id:
+                break
+            decoded.append(token)
+            scores, past = self._next([token], past)
+        return self._renderer.decode(decoded)
+
+    def _likeliest(self, scores: Any, decoded: list[int]) -> int:  # noqa: ANN401 (a tensor)
+        if not self._sequences:
+            return int(scores.argmax())
+        permitted = {each[len(decoded)] for each in self._sequences if list(each[: len(decoded)]) == decoded}
+        return max(sorted(permitted), key=lambda token: float(scores[token]))
+
+    def _next(self, ids: Sequence[int], past: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        """Log-probabilities of the next token, and the keys and values so far."""
+        import torch
+
+        with torch.no_grad():
+            out = self._model(
+                torch.tensor([list(ids)], device=self._model.device),
+                past_key_values=past,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        return out.logits[0, -1].float().log_softmax(-1), out.past_key_values
+
+    def _answer_ids(self, label: str) -> tuple[int, ...]:
+        """The label as it was trained, its end included."""
+        return self._renderer.example([Message(role="user", content="?")], label).answer
+
+
+def _carry(model: Any, folder: Path, recipe: LoraRecipe) -> None:  # noqa: ANN401
+    import torch
+
+    tensors, _ = load_adapter(folder)
+    with torch.no_grad():
+        for name, parameter in add_adapters(model, recipe, seed=0).items():
+            parameter.copy_(tensors[name])
