@@ -18,9 +18,10 @@ _RENTED, _OWNED, _INK, _FAINT = "#D55E00", "#0072B2", "#333", "#bbb"
 
 def break_even_curve(result: BreakEven) -> str:
     """Monthly cost against volume, both as bands, on logarithmic axes; the break-even range is shaded."""
+    label = f"Monthly cost of {result.rented} and {result.owned} against jobs a month"
     points = [each for each in result.curve if each.rented.low > 0 and each.owned.low > 0]
     if len(points) < 2:
-        return _svg(_text(_WIDTH / 2, _HEIGHT / 2, "one side costs nothing: there is nothing to draw", "middle"))
+        return _svg(label, _text(_WIDTH / 2, _HEIGHT / 2, "one side costs nothing: there is nothing to draw", "middle"))
     across = _Axis([each.jobs for each in points], _LEFT, _WIDTH - _RIGHT)
     ends = [bound for each in points for bound in (each.rented.low, each.rented.high, each.owned.low, each.owned.high)]
     up = _Axis(ends, _HEIGHT - _BOTTOM, _TOP)
@@ -29,15 +30,16 @@ def break_even_curve(result: BreakEven) -> str:
         parts += _band(points, name == result.rented, across, up, colour)
         last = points[-1].rented if name == result.rented else points[-1].owned
         parts.append(_text(_WIDTH - _RIGHT - 4, up.at(last.value) - 8, name, "end", colour))
-    return _svg("".join(parts))
+    return _svg(label, "".join(parts))
 
 
 def tornado(result: BreakEven) -> str:
     """Months to break-even when one thing is halved or doubled, the widest first."""
+    label = f"Months until {result.owned} has paid back, were one thing halved or doubled"
     rows = sorted(result.sensitivity, key=_width, reverse=True)
     known = [each for row in rows for each in (row.halved, row.doubled, result.months.expected) if each is not None]
     if not known:
-        return _svg(_text(_WIDTH / 2, 40, "no change that was tried makes owning pay", "middle"), 70)
+        return _svg(label, _text(_WIDTH / 2, 40, "no change that was tried makes owning pay", "middle"), 70)
     longest = max(float(max(known)) * 1.15, 0.1)
     height, start = 40 + 34 * len(rows) + 30, 190
 
@@ -52,7 +54,7 @@ def tornado(result: BreakEven) -> str:
     label = "never" if result.months.expected is None else f"expected: {_short(result.months.expected)}"
     parts.append(_line((middle, 28), (middle, height - 26), _INK, "4 3"))
     parts.append(_text(middle, height - 10, label, "middle"))
-    return _svg("".join(parts), height)
+    return _svg(label, "".join(parts), height)
 
 
 def forest(comparisons: Sequence[Comparison], margin: float) -> str:
@@ -75,7 +77,7 @@ def forest(comparisons: Sequence[Comparison], margin: float) -> str:
         parts.append(_text(start - 8, y + 4, f"{each.candidate} − {each.against}", "end"))
         parts.append(_line((at(each.difference.low), y), (at(each.difference.high), y), colour, width=2))
         parts.append(f'<circle cx="{at(each.difference.value):.1f}" cy="{y}" r="4.5" fill="{colour}"/>')
-    return _svg("".join(parts), height)
+    return _svg("Differences with their intervals, and the margin", "".join(parts), height)
 
 
 _Place = tuple[float, float]
@@ -167,8 +169,8 @@ def _line(start: _Place, end: _Place, colour: str, dash: str = "", width: float 
     return f'<line {where} stroke="{colour}" stroke-width="{width}"{dashes}/>'
 
 
-def _svg(body: str, height: float = _HEIGHT) -> str:
+def _svg(label: str, body: str, height: float = _HEIGHT) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
-        f'font-family="system-ui, sans-serif" font-size="12">{body}</svg>'
+        f'aria-label="{escape(label)}" font-family="system-ui, sans-serif" font-size="12">{body}</svg>'
     )

@@ -14,6 +14,7 @@ from sqlalchemy import Table, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from freehold.errors import NotFoundError, UserError
+from freehold.store import search
 from freehold.store.database import Store
 from freehold.store.schema import exchanges, feedback, usage
 
@@ -198,6 +199,7 @@ def erase(store: Store, ids: Sequence[str]) -> None:
         lite = store.dialect.name == "sqlite"
         if lite:
             connection.exec_driver_sql("PRAGMA secure_delete=ON")
+        search.remove(connection, ids)
         for each in ids:
             connection.execute(update(exchanges).where(exchanges.c.id == each).values(empty))
             connection.execute(update(feedback).where(feedback.c.exchange == each).values(correction=None))
