@@ -25,7 +25,7 @@ def main(url: str, name: str, password: str, task: str) -> None:
             if scheme == "light":
                 _shoot(page, f"{url}/", "overview")
                 _shoot(page, f"{url}/traffic?live=off", "traffic")
-                _shoot(page, f"{url}/deployments/{task}", "deployment")
+                _shoot(page, f"{url}/deployments/{task}", "deployment", scroll="#canary")
             else:
                 _shoot(page, f"{url}/evaluation", "evaluation", "tbody a")
                 _arena(page, url, task)
@@ -37,15 +37,17 @@ def _arena(page: Page, url: str, task: str) -> None:
     page.goto(f"{url}/arena/{task}")
     page.get_by_label("To both").fill("my pay is short again, third month running")
     page.get_by_role("button", name="Ask both").click()
-    page.get_by_role("button", name="Both are bad").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Both are bad").wait_for(timeout=180_000)
     page.screenshot(path=FOLDER / "arena.jpg", type="jpeg", quality=62)
 
 
-def _shoot(page: Page, address: str, name: str, follow: str = "") -> None:
+def _shoot(page: Page, address: str, name: str, follow: str = "", scroll: str = "") -> None:
     page.goto(address)
     if follow:
         page.locator(follow).first.click()
         page.wait_for_load_state()
+    if scroll:
+        page.locator(scroll).evaluate("each => each.scrollIntoView({block: 'center'})")
     page.screenshot(path=FOLDER / f"{name}.jpg", type="jpeg", quality=62)
 
 

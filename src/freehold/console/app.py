@@ -55,8 +55,7 @@ class Console:
 
     def routes(self) -> Sequence[BaseRoute]:
         """Where each page is answered."""
-        asset = Page("/assets/{digest}/{name}", _asset, role=None)
-        pages = (asset, *(page for room in ROOMS for page in room.PAGES))
+        pages = (*FILES, *(page for room in ROOMS for page in room.PAGES))
         return [*(page.route(self.house) for page in pages), *widget.routes(self.house)]
 
     async def follow(self) -> None:
@@ -64,5 +63,13 @@ class Console:
         await self._follower.follow()
 
 
+def _icon(_: Visit) -> Response:
+    """For pages that name none, such as a certificate."""
+    return assets.response("mark.svg")
+
+
 def _asset(visit: Visit) -> Response:
     return assets.response(visit.params["name"])
+
+
+FILES = (Page("/assets/{digest}/{name}", _asset, role=None), Page("/favicon.ico", _icon, role=None))
