@@ -10,7 +10,7 @@ from freehold.errors import UserError
 from freehold.records import Record
 from freehold.store.database import Store
 from freehold.store.exchanges import Exchange
-from freehold.store.grams import holds, plain, query, spoken, words
+from freehold.store.grams import holds, may_hold, plain, query, spoken, words
 from freehold.store.schema import FAILED, exchanges, feedback, searchable, usage
 from freehold.store.search import INDEX, ready
 
@@ -113,24 +113,36 @@ def _filtered(asked: Select[Any], wanted: Wanted) -> Select[Any]:
 
 def _searched(store: Store, wanted: Wanted, enough: int) -> tuple[list[Exchange], bool]:
     """The newest exchanges that hold the words, and whether older ones were left unread."""
-    if not words(wanted.words):
+    looked_for = words(wanted.words)
+    if not looked_for:
         raise UserError(f"{wanted.words!r} holds no letter or digit to search for")
     read = 0
-    found: list[Exchange] = []
-    for each in islice(_candidates(store, wanted), MOST_READ):
+    ids: list[str] = []
+    for id, request, answer in islice(_candidates(store, wanted), MOST_READ):
         read += 1
-        if holds(spoken(each.request, each.answer), wanted.words):
-            found.append(each)
-            if len(found) >= enough:
-                return found, False
-    return found, read >= MOST_READ
+        content = f"{request or ''}\n{answer or ''}"
+        if may_hold(content, looked_for) and holds(spoken(request, answer), wanted.words):
+            ids.append(id)
+            if len(ids) >= enough:
+                break
+    return _by_id(store, ids), read >= MOST_READ
 
 
-def _candidates(store: Store, wanted: Wanted) -> Iterator[Exchange]:
-    """What may hold the words, newest first."""
+def _by_id(store: Store, ids: Sequence[str]) -> list[Exchange]:
+    """Exchanges in the order of their ids here."""
+    with store.connect() as connection:
+        found = {
+            row["id"]: row for row in connection.execute(select(exchanges).where(exchanges.c.id.in_(ids))).mappings()
+        }
+    return [Exchange(**found[id]) for id in ids if id in found]
+
+
+def _candidates(store: Store, wanted: Wanted) -> Iterator[tuple[str, str | None, str | None]]:
+    """What may hold the words, newest first: id, request and answer."""
+    columns = (exchanges.c.id, exchanges.c.request, exchanges.c.answer)
     if ready(store):
         asked = (
-            select(exchanges)
+            select(*columns)
             .select_from(text(INDEX))
             .join(searchable, text(f"searchable.number = {INDEX}.rowid"))
             .join(exchanges, exchanges.c.id == searchable.c.exchange)
@@ -140,15 +152,19 @@ def _candidates(store: Store, wanted: Wanted) -> Iterator[Exchange]:
         asked = _filtered(asked, wanted)
     else:
         likes = [f"%{plain(word)}%" for word in words(wanted.words)]
-        asked = _newest(wanted).where(
-            *(
-                or_(func.lower(exchanges.c.request).like(like), func.lower(exchanges.c.answer).like(like))
-                for like in likes
+        asked = (
+            _newest(wanted)
+            .with_only_columns(*columns)
+            .where(
+                *(
+                    or_(func.lower(exchanges.c.request).like(like), func.lower(exchanges.c.answer).like(like))
+                    for like in likes
+                )
             )
         )
     with store.connect().execution_options(yield_per=100) as connection:
-        for row in connection.execute(asked).mappings():
-            yield Exchange(**row)
+        for row in connection.execute(asked):
+            yield row.id, row.request, row.answer
 
 
 def _seen(store: Store, found: Sequence[Exchange]) -> Iterator[Seen]:
