@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from freehold.data import corpus, importing
+from freehold.data import corpus, importing, intake
 from freehold.data.contamination import contamination
 from freehold.data.duplicates import distinct, near_pairs
 from freehold.data.leakage import leaks
@@ -95,7 +95,7 @@ def _files(folder: Path, texts: list[str]) -> None:
     size = source.stat().st_size / 1e6
     timed(
         f"import, {size:.1f} MB",
-        lambda: f"{importing.import_file(source, folder / 'x.jsonl', None, False, SILENT).kept:,} kept",
+        lambda: f"{importing.import_rows(intake.Records(source, None), folder / 'x.jsonl', False, SILENT).kept:,} kept",
     )
     bench = folder / "bench.csv"
     bench.write_text("question\n" + "".join(f"{text}\n" for text in texts[:: max(1, len(texts) // 2000)]))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from data_room import Room
 
-from freehold.data import files, importing
+from freehold.data import files, importing, intake
 from freehold.data.exchange import to_row
 from freehold.data.formats import FORMATS, recognised
 from freehold.errors import DataError, UserError
@@ -69,9 +69,10 @@ def test_what_is_imported_can_be_built_and_what_must_not_be_learned_is_counted(r
                           {"role": "assistant", "content": ("pay", "rota")[at % 2]}]} for at in range(40)]  # fmt: skip
     rows.append({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": ""}]})
     source = room.jsonl("logs.jsonl", rows)
-    done = importing.import_file(source, room.folder / "x.jsonl", None, False, SILENT)
-    assert (done.format, done.rows, done.kept, done.dropped) == ("openai", 41, 40, {"no_answer": 1})
-    assert room.build({"source": "x.jsonl", "provenance": "incumbent"}).sources[0].rows == 40
+    done = importing.import_rows(intake.Records(source, None), room.folder / "x.jsonl", False, SILENT)
+    assert (done.format, done.rows, done.kept, done.faults) == ("openai", 41, 41, {"no_answer": 1})
+    dataset = room.build({"source": "x.jsonl", "provenance": "incumbent"})
+    assert (dataset.sources[0].rows, dataset.dropped) == (41, {"no_answer": 1})
 
 
 def test_broken_rows_stop_the_import_or_are_skipped_as_asked(room: Room) -> None:
@@ -79,9 +80,9 @@ def test_broken_rows_stop_the_import_or_are_skipped_as_asked(room: Room) -> None
     content = b"\n".join([good, b'{"messages": [', b"\xff\xfe", b'{"messages": []}', b'{"other": 1}', good, b""])
     source = room.file("logs.jsonl", content)
     with pytest.raises(DataError, match=r"logs\.jsonl:2: is not JSON"):
-        importing.import_file(source, room.folder / "x.jsonl", None, False, SILENT)
+        importing.import_rows(intake.Records(source, None), room.folder / "x.jsonl", False, SILENT)
     assert not (room.folder / "x.jsonl").exists()
-    done = importing.import_file(source, room.folder / "x.jsonl", None, True, SILENT)
+    done = importing.import_rows(intake.Records(source, None), room.folder / "x.jsonl", True, SILENT)
     assert (done.rows, done.kept, done.broken) == (6, 2, 4)
     assert done.first_broken[1] == "logs.jsonl:3: byte 0xFF is not UTF-8; save the whole file as UTF-8"
 
@@ -90,7 +91,7 @@ def test_one_line_that_is_far_too_long_is_one_broken_row(room: Room, monkeypatch
     monkeypatch.setattr(files, "LONGEST_LINE", 1 << 12)
     good = json.dumps(RECORDS["openai"][0]).encode()
     source = room.file("logs.jsonl", good + b"\n" + b"x" * 50_000 + b"\n" + good + b"\n")
-    done = importing.import_file(source, room.folder / "x.jsonl", None, True, SILENT)
+    done = importing.import_rows(intake.Records(source, None), room.folder / "x.jsonl", True, SILENT)
     assert (done.rows, done.kept, done.broken) == (3, 2, 1)
     with pytest.raises(DataError, match=r"logs\.jsonl:2: is longer than"):
         list(files.read(source))
@@ -101,7 +102,7 @@ def test_an_interrupted_import_goes_on_and_gives_the_same_file(room: Room, monke
     source = room.jsonl("logs.jsonl", rows)
     monkeypatch.setattr(importing, "_EVERY", 10)
     whole, out = room.folder / "whole.jsonl", room.folder / "x.jsonl"
-    importing.import_file(source, whole, None, False, SILENT)
+    importing.import_rows(intake.Records(source, None), whole, False, SILENT)
     convert, seen = FORMATS["openai"], 0
 
     def dying(record: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -113,9 +114,9 @@ def test_an_interrupted_import_goes_on_and_gives_the_same_file(room: Room, monke
 
     monkeypatch.setitem(FORMATS, "openai", dying)
     with pytest.raises(KeyboardInterrupt):
-        importing.import_file(source, out, None, False, SILENT)
+        importing.import_rows(intake.Records(source, None), out, False, SILENT)
     assert not out.exists()
-    done = importing.import_file(source, out, None, False, SILENT)
+    done = importing.import_rows(intake.Records(source, None), out, False, SILENT)
     assert seen == 47 + 55  # rows 41 to 95, after the note at 40
     assert out.read_bytes() == whole.read_bytes() and (done.rows, done.kept) == (95, 95)
     assert not Path(f"{out}.part").exists() and not Path(f"{out}.resume").exists()
@@ -124,9 +125,9 @@ def test_an_interrupted_import_goes_on_and_gives_the_same_file(room: Room, monke
 def test_an_existing_file_and_an_unknown_format_are_refused(room: Room) -> None:
     source = room.jsonl("logs.jsonl", RECORDS["openai"])
     with pytest.raises(UserError, match="no such format; did you mean langfuse"):
-        importing.import_file(source, room.folder / "x.jsonl", "langfus", False, SILENT)
+        intake.Records(source, "langfus")
     with pytest.raises(UserError, match="exists already"):
-        importing.import_file(source, source, None, False, SILENT)
+        importing.import_rows(intake.Records(source, None), source, False, SILENT)
 
 
 def test_the_command(freehold: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ from freehold.store.workspace import Workspace, write_atomically
 if TYPE_CHECKING:
     from freehold.data.freeze import DroppedRow
     from freehold.data.quality import Suspect
+    from freehold.store.exchanges import Query
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -55,24 +56,66 @@ def contamination(
 
 
 @app.command("import")
-def import_(
-    source: Annotated[Path, typer.Argument(help="Records of another tool: JSONL, CSV or Parquet.")],
-    out: Annotated[Path, typer.Argument(help="The JSONL file of exchanges to write.")],
+def import_(  # noqa: PLR0913 (one parameter an option)
+    source: Annotated[str, typer.Argument(help="JSONL, CSV or Parquet of another tool; a folder; or `captured`.")],
+    out: Annotated[Path, typer.Argument(help="The JSONL file to write.")],
     format: Annotated[str | None, typer.Option(help="Of which tool; left out: told by its fields.")] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave broken rows out, and count them.")] = False,
+    task: Annotated[
+        str | None, typer.Option(help="Of what was captured: tagged with this task, or asked of it.")
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Of what was captured: asked of this model.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Of what was captured: with this tag, as NAME=VALUE.")] = None,
+    since: Annotated[str | None, typer.Option(help="Of what was captured: from this time on (ISO 8601, zone).")] = None,
+    until: Annotated[str | None, typer.Option(help="Of what was captured: before this time.")] = None,
+    feedback: Annotated[
+        Literal["accepted", "rejected", "corrected", "none"] | None,
+        typer.Option(help="Of what was captured: with this last word."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Turn other tools' records into exchanges that a task file can name; goes on where it was interrupted."""
-    from freehold.data import importing
+    """Turn other tools' records, a folder of documents or captured exchanges into one JSONL file; resumable."""
+    from freehold.data import importing, intake
+    from freehold.data.captured import SOURCE
 
-    done = importing.import_file(source, out, format, skip_broken, Terminal())
+    asked = {"--task": task, "--model": model, "--tag": tag, "--since": since, "--until": until, "--feedback": feedback}
+    taken: intake.Intake
+    if source == SOURCE:
+        query = _query(task, model or [], tag or [], (since, until), feedback)
+        taken = intake.Captured(Workspace.here(), query)
+    else:
+        needless = next((option for option, value in asked.items() if value), None)
+        if needless:
+            raise UserError(f"{needless} goes with `freehold data import captured`, not with a file")
+        taken = intake.Documents(Path(source)) if Path(source).is_dir() else intake.Records(Path(source), format)
+    done = importing.import_rows(taken, out, skip_broken, Terminal())
     if json:
         return as_json(done)
-    say(f"{done.rows:,} rows of {done.format} → {done.kept:,} exchanges in {out}")
-    for reason, count in done.dropped.items():
-        say(f"  {count:,} dropped: {reason.replace('_', ' ')}")
+    say(f"{done.rows:,} rows of {done.format} → {done.kept:,} in {out}")
+    for reason, count in done.faults.items():
+        say(f"  {count:,} of them a dataset will leave out: {reason.replace('_', ' ')}")
+    if done.duplicates:
+        say(f"  {done.duplicates:,} stood before under the same id")
     if done.broken:
         say(f"  {done.broken:,} broken and left out, such as: {done.first_broken[0]}")
+
+
+def _query(
+    task: str | None, models: list[str], tags: list[str], span: tuple[str | None, str | None], feedback: str | None
+) -> "Query":
+    from freehold.data.moment import moment
+    from freehold.store.exchanges import Query
+
+    odd = next((tag for tag in tags if "=" not in tag), None)
+    if odd is not None:
+        raise UserError(f"--tag {odd}: write NAME=VALUE")
+    named = ("--since", "--until")
+    since, until = (
+        None if text is None else round(moment(text, "it", option) * 1e6)
+        for option, text in zip(named, span, strict=True)
+    )
+    pairs = {name: value for name, _, value in (tag.partition("=") for tag in tags)}
+    return Query(models=tuple(models), task=task, tags=pairs, since=since, until=until, verdict=feedback)
 
 
 @app.command()

@@ -11,11 +11,13 @@ from freehold.data import corrections, curate, exchange, files, pairs
 from freehold.data.answers import check_for
 from freehold.data.duplicates import apart, distinct
 from freehold.data.freeze import Parts, Salts, examples, freeze, read
+from freehold.data.ids import Ids
 from freehold.data.leakage import leaks
 from freehold.data.moment import moment
 from freehold.data.origin import Origin, origins_of
 from freehold.data.redact import redacted
 from freehold.data.row import Dropped, Row
+from freehold.data.sessions import Sessions
 from freehold.data.split import choose
 from freehold.data.subject import Subjects
 from freehold.errors import DataError, FreeholdError
@@ -38,6 +40,8 @@ class _Work:
     file: TaskFile
     subjects: Subjects
     dropped: list[Dropped] = field(default_factory=list)
+    ids: Ids = field(default_factory=Ids)
+    sessions: Sessions = field(default_factory=Sessions)
     conflicts: int = 0
     redacted: bool = False
 
@@ -99,6 +103,7 @@ def _read_all(work: _Work, origins: Sequence[Origin], step: Step) -> tuple[list[
             raise DataError(origin.nothing)
         read_rows.append(rows)
         sources.append(Source(name=origin.name, sha256=origin.sha256(), rows=index - first))
+    work.sessions.settle(read_rows)
     return read_rows[0], read_rows[1] if len(read_rows) > 1 else [], tuple(sources)
 
 
@@ -106,11 +111,12 @@ def _take(work: _Work, fields: files.Fields, index: int, place: str, rows: list[
     """Read one row, and keep it or drop it with its reason."""
     spec = work.file.task.data
     if exchange.is_exchange(fields) and spec.input not in fields:
-        fault = curate.fault(fields)
-        if fault in ("error", "truncated", "refusal") or (fault and place.startswith("exchange ")):
+        fault = "duplicate_id" if work.ids.again(fields, place) else curate.fault(fields)
+        if fault:
             work.dropped.append(Dropped(exchange.without_answer(fields, index, place), fault))
             return
         row, heard = exchange.to_row(fields, index, place, spec.provenance)
+        work.sessions.link(row, fields)
         work.redacted = work.redacted or bool(fields.get("redactions"))
     else:
         row, heard = pairs.to_row(fields, index, place, spec)

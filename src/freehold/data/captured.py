@@ -21,17 +21,23 @@ SOURCE = "captured"
 
 
 def captured(task: Task, workspace: Workspace) -> Iterator[tuple[str, Fields]]:
-    """Each exchange's origin (`exchange <id>`) and fields, oldest first; `redactions` counts hidden values."""
+    """A task's exchanges, as `selected` gives them."""
     models = dict.fromkeys([*([task.incumbent.model] if task.incumbent else []), task.task])
+    for place, fields in selected(workspace, exchanges.Query(models=tuple(models))):
+        if fields.get("tags", {}).get("task", task.task) == task.task:
+            yield place, fields
+
+
+def selected(workspace: Workspace, query: exchanges.Query) -> Iterator[tuple[str, Fields]]:
+    """Each exchange's origin (`exchange <id>`) and fields, oldest first; `redactions` counts hidden values."""
     store = connect(workspace.database_url)
     try:
         subjects = Subjects(workspace)
         subjects.hide_recorded(store)
-        for model in models:
-            for exchange, said in exchanges.captured(store, model):
-                fields = _fields(exchange, said, subjects)
-                if fields is not None and exchanges.tags_of(exchange.tags).get("task", task.task) == task.task:
-                    yield f"exchange {exchange.id}", fields
+        for exchange, said in exchanges.captured(store, query):
+            fields = _fields(exchange, said, subjects)
+            if fields is not None:
+                yield f"exchange {exchange.id}", fields
     finally:
         store.dispose()
 
@@ -43,11 +49,13 @@ def _fields(exchange: Exchange, said: Feedback | None, subjects: Subjects) -> Fi
         return None
     user = request.pop("user", None)  # an id, where it was recorded before pseudonyms were
     return {
+        "id": exchange.id,
         "request": request,
         "response": msgspec.json.decode(exchange.answer or "null"),
         "session": exchange.session,
         "subject": exchange.subject or (subjects.pseudonym(str(user)) if user else None),
         "feedback": {"verdict": said.verdict, "correction": said.correction} if said else None,
+        "tags": exchanges.tags_of(exchange.tags),
         "redactions": exchange.redactions,
         "at": exchange.at / 1e6,
     }

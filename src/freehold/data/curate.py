@@ -23,9 +23,16 @@ def fault(fields: Mapping[str, Any]) -> str | None:
     """Why a recorded exchange's answer must not be learned: `error`, `truncated`, `refusal`, `no_answer`; or None."""
     feedback = fields.get("feedback")
     corrected = feedback.get("verdict") if isinstance(feedback, Mapping) else feedback
-    if corrected == "corrected" or not {"request", "response"} <= fields.keys():
+    if corrected == "corrected":
         return None
-    response = fields["response"]
+    if {"request", "response"} <= fields.keys():
+        return _response_fault(fields["response"])
+    turns = fields.get("messages")
+    last = turns[-1] if isinstance(turns, list) and turns else None
+    return _text_fault(last.get("content")) if isinstance(last, Mapping) and last.get("role") == "assistant" else None
+
+
+def _response_fault(response: object) -> str | None:
     if not isinstance(response, Mapping) or response.get("error"):
         return "error"
     choices = response.get("choices")
@@ -35,12 +42,10 @@ def fault(fields: Mapping[str, Any]) -> str | None:
     message = choice["message"]
     if choice.get("finish_reason") in ("length", "content_filter"):
         return "truncated"
-    if message.get("refusal"):
-        return "refusal"
-    return _text_fault(message.get("content"))
+    return "refusal" if message.get("refusal") else _text_fault(message.get("content"))
 
 
 def _text_fault(content: object) -> str | None:
-    if content is None or content == "":
+    if content is None or (isinstance(content, str) and not content.strip()):
         return "no_answer"
     return "refusal" if isinstance(content, str) and _REFUSAL.match(content) else None

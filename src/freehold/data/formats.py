@@ -11,6 +11,7 @@ Fields = Mapping[str, Any]
 Exchange = dict[str, Any]
 
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant"}
+_KEPT = ("id", "parent", "session", "subject", "feedback", "correction", "provenance", "at", "tags")
 _STOPS = {"max_tokens": "length", "length": "length", "refusal": "content_filter"}
 
 
@@ -69,7 +70,7 @@ def litellm(record: Fields) -> Exchange:
     request = {"model": record.get("model"), "messages": record["messages"]}
     subject = record.get("end_user") or (record.get("metadata") or {}).get("user_api_key_end_user_id")
     known = {"subject": subject, "session": record.get("trace_id"), "at": record.get("startTime")}
-    return _exchange(request, answer, known)
+    return _exchange(request, answer, {**known, "id": record.get("id")})
 
 
 def langfuse(record: Fields) -> Exchange:
@@ -78,13 +79,15 @@ def langfuse(record: Fields) -> Exchange:
     turns = given["messages"] if isinstance(given, Mapping) else given
     messages = [{"role": "user", "content": turns}] if isinstance(turns, str) else list(turns)
     content = said if isinstance(said, str) else said["content"]
-    known = {"subject": record.get("userId"), "session": record.get("sessionId"), "at": record.get("startTime")}
+    known = {"id": record.get("id"), "subject": record.get("userId"), "at": record.get("startTime")}
+    known |= {"session": record.get("sessionId") or record.get("traceId")}
     return _exchange({"model": record.get("model"), "messages": messages}, _response(content), known)
 
 
 def helicone(record: Fields) -> Exchange:
     """An exported request: `request_body` and `response_body`."""
-    known = {"subject": record.get("request_user_id"), "at": record.get("request_created_at")}
+    known = {"id": record.get("request_id"), "subject": record.get("request_user_id")}
+    known |= {"at": record.get("request_created_at")}
     return _exchange(dict(record["request_body"]), record["response_body"], known)
 
 
@@ -133,7 +136,7 @@ def _response(content: object, finish_reason: str = "stop") -> Exchange:
 
 
 def _exchange(request: Exchange, response: object, known: Fields) -> Exchange:
-    kept = {name: known[name] for name in ("session", "subject", "feedback", "provenance", "at") if known.get(name)}
+    kept = {name: known[name] for name in _KEPT if known.get(name)}
     return {
         "request": {key: value for key, value in request.items() if value is not None},
         "response": response,

@@ -133,23 +133,54 @@ def found(store: Store, exchange: str) -> tuple[Exchange, list[Attempt], list[Fe
         )
 
 
-def captured(store: Store, model: str) -> Iterator[tuple[Exchange, Feedback | None]]:
-    """Every finished exchange of a model that was answered well, oldest first, with the last word said of it."""
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """Which exchanges are asked for; what is left out does not matter.
+
+    `task` is a tag `task=` or the public name that was asked. Times are UTC in microseconds since 1970, `until` not
+    included. `verdict` is the last word said: one of `VERDICTS`, or `none`.
+    """
+
+    models: tuple[str, ...] = ()
+    task: str | None = None
+    tags: dict[str, str] = {}
+    since: int | None = None
+    until: int | None = None
+    verdict: str | None = None
+
+    def wants_tags(self, exchange: Exchange) -> bool:
+        """What SQL is not asked: tags are kept as one text."""
+        tags = tags_of(exchange.tags)
+        of_task = self.task is None or tags.get("task", exchange.model) == self.task
+        return of_task and all(tags.get(name) == value for name, value in self.tags.items())
+
+
+def captured(store: Store, wanted: Query) -> Iterator[tuple[Exchange, Feedback | None]]:
+    """Every finished exchange asked for that was answered well, oldest first, with the last word said of it."""
     last = select(func.max(feedback.c.id)).group_by(feedback.c.exchange)
     newest = _said().where(feedback.c.id.in_(last)).subquery()
     query = (
         select(exchanges, newest.c.verdict, newest.c.correction)
         .outerjoin(newest, newest.c.exchange == exchanges.c.id)
-        .where(exchanges.c.model == model, exchanges.c.finished, exchanges.c.status == 200)
+        .where(exchanges.c.finished, exchanges.c.status == 200)
         .where(exchanges.c.request.is_not(None), exchanges.c.shadow_of.is_(None))
         .order_by(exchanges.c.at, exchanges.c.id)
     )
+    if wanted.models:
+        query = query.where(exchanges.c.model.in_(wanted.models))
+    if wanted.since is not None:
+        query = query.where(exchanges.c.at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(exchanges.c.at < wanted.until)
+    if wanted.verdict is not None:
+        query = query.where(newest.c.verdict == (None if wanted.verdict == "none" else wanted.verdict))
     with store.connect().execution_options(yield_per=1000) as connection:
         for row in connection.execute(query).mappings():
             fields = dict(row)
             verdict, correction = fields.pop("verdict"), fields.pop("correction")
             exchange = Exchange(**fields)
-            yield exchange, Feedback(exchange=exchange.id, verdict=verdict, correction=correction) if verdict else None
+            if wanted.wants_tags(exchange):
+                said = Feedback(exchange=exchange.id, verdict=verdict, correction=correction) if verdict else None
+                yield exchange, said
 
 
 def say(store: Store, said: Feedback) -> None:
