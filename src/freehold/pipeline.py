@@ -229,7 +229,8 @@ class Flow:
     def measure_prompted(self, base: Base) -> None:
         """The base as a careful person would prompt it."""
         renderer = self._renderer(base)
-        prompt = careful_prompt(self._task, self._examples_of(Split.TRAIN), renderer, base.context_length)
+        worded = careful_prompt(self._task, self._examples_of(Split.TRAIN), renderer, base.context_length)
+        prompt = msgspec.structs.replace(worded, pruning=self._dataset.pruning)
         candidate = Candidate(
             name=f"prompted {base.name}",
             kind=CandidateKind.PROMPTED,
@@ -263,7 +264,9 @@ class Flow:
             digest=classifier.digest,
             parameters=classifier.parameters,
         )
-        target = ClassifierTarget(digest=classifier.digest, folder=f"classifiers/{classifier.digest}")
+        target = ClassifierTarget(
+            digest=classifier.digest, folder=f"classifiers/{classifier.digest}", pruning=self._dataset.pruning
+        )
         self._measure(candidate, ClassifierAnswerer(classifier), target)
 
     def tune(self, base: Base) -> AdapterManifest:
@@ -271,7 +274,7 @@ class Flow:
         began = time.monotonic()
         assert isinstance(self._task.tune, LoraSettings)
         chosen, _ = recipe.choose(self._task.tune, self._dataset.counts[Split.TRAIN], len(self._dataset.labels))
-        tuning = adapter.Tuning(base, self._dataset, Prompt(system=self._task.description), chosen, self._task.seed)
+        tuning = adapter.Tuning(base, self._dataset, self._short_prompt, chosen, self._task.seed)
 
         def tuned() -> str:
             return adapter.tune(tuning, self._examples, self._workspace, self._progress).digest
@@ -293,7 +296,7 @@ class Flow:
 
     def measure_tuned(self, base: Base, manifest: AdapterManifest) -> None:
         """The tuned model, through the engine that will serve it."""
-        prompt = Prompt(system=self._task.description)
+        prompt = self._short_prompt
         candidate = Candidate(
             name=f"tuned {base.name}",
             kind=CandidateKind.TUNED,
@@ -407,6 +410,11 @@ class Flow:
     @cached_property
     def _held_out(self) -> list[Example]:
         return self._examples_of(Split.HELD_OUT)
+
+    @property
+    def _short_prompt(self) -> Prompt:
+        """How a tuned model is asked: the description alone, without what every recorded request said the same."""
+        return Prompt(system=self._task.description, pruning=self._dataset.pruning)
 
     @property
     def _name(self) -> str:

@@ -74,11 +74,29 @@ class Message(Record, frozen=True, kw_only=True):
     content: str
 
 
+class Affixes(Record, frozen=True, kw_only=True):
+    """What texts of one kind begin and end with."""
+
+    prefix: str = ""
+    suffix: str = ""
+
+
+class Pruning(Record, frozen=True, kw_only=True):
+    """The part of recorded requests that says the same in each: a model that was tuned without it is asked without it.
+
+    `render.pruned` is the one place that cuts it, in training and serving alike.
+    """
+
+    system: Affixes = Affixes()
+    user: Affixes = Affixes()
+
+
 class Example(Record, frozen=True, kw_only=True):
     """What came in, and the reference an answer is scored against.
 
     `id` is the salted hash of the content. Erasing an example keeps the id as a tombstone and drops everything else,
-    so the dataset's digest, taken over ids, stays what it was.
+    so the dataset's digest, taken over ids, stays what it was. `asked` is the SHA-256 of the request as recorded, where
+    something was cut from it.
     """
 
     id: str
@@ -91,6 +109,7 @@ class Example(Record, frozen=True, kw_only=True):
     incumbent_answer: str | None = None
     session: str | None = None
     subject: str | None = None
+    asked: str | None = None
 
     @property
     def text(self) -> str:
@@ -110,6 +129,8 @@ class Dataset(Record, frozen=True, kw_only=True):
     """Examples frozen under one digest. The examples themselves lie beside it, one JSON line each.
 
     `dropped` counts rows by reason; `conflicts` counts pairs of like inputs whose answers differ (both are kept).
+    `repeated` inputs came more than once, and `disputed` of these were answered differently. `pruning` is what was cut
+    from every request.
     """
 
     digest: str
@@ -124,6 +145,9 @@ class Dataset(Record, frozen=True, kw_only=True):
     seed: int
     conflicts: int = 0
     redacted: bool = False
+    repeated: int = 0
+    disputed: int = 0
+    pruning: Pruning | None = None
 
 
 class BaseFile(Record, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from freehold.errors import ModelFileError
-from freehold.records import Message, Record, digest
+from freehold.records import Affixes, Message, Pruning, Record, digest
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -28,19 +28,46 @@ class Shot(Record, frozen=True, kw_only=True):
 
 
 class Prompt(Record, frozen=True, kw_only=True):
-    """How a task is put to a model: a system message, worked examples as turns, then what came in."""
+    """How a task is put to a model: a system message, worked examples as turns, then what came in without `pruning`."""
 
     system: str
     shots: tuple[Shot, ...] = ()
+    pruning: Pruning | None = None
 
     def messages(self, incoming: Sequence[Message]) -> tuple[Message, ...]:
         """The conversation to render. A system message of the caller's own replaces the prompt's."""
+        incoming = pruned(incoming, self.pruning)
         own_system = bool(incoming) and incoming[0].role == "system"
         head = (incoming[0],) if own_system else (Message(role="system", content=self.system),)
         turns: list[Message] = []
         for shot in self.shots:
             turns += [Message(role="user", content=shot.input), Message(role="assistant", content=shot.answer)]
         return (*head, *turns, *(incoming[1:] if own_system else incoming))
+
+
+def pruned(messages: Sequence[Message], pruning: Pruning | None) -> tuple[Message, ...]:
+    """The turns without what every recorded request said the same; a system message that was all constant goes.
+
+    A turn that does not both begin and end so is left as it is, and no user turn is ever emptied.
+    """
+    if pruning is None:
+        return tuple(messages)
+    kept = []
+    for message in messages:
+        if message.role == "system":
+            content = _cut(message.content, pruning.system)
+        else:
+            content = (_cut(message.content, pruning.user) if message.role == "user" else "") or message.content
+        if content or message.role != "system":
+            kept.append(Message(role=message.role, content=content))
+    return tuple(kept)
+
+
+def _cut(text: str, constant: Affixes) -> str:
+    ends = len(constant.prefix) + len(constant.suffix)
+    if not ends or len(text) < ends or not (text.startswith(constant.prefix) and text.endswith(constant.suffix)):
+        return text
+    return text[len(constant.prefix) : len(text) - len(constant.suffix)].strip()
 
 
 class ChatTemplate(Record, frozen=True, kw_only=True):

@@ -106,6 +106,20 @@ class DataSpec(Section):
         False,
         description="Hide personal and secret values before anything is kept; the model is asked likewise.",
     )
+    prune: bool = Field(
+        True,
+        description="Cut what recorded requests all say the same (an instruction, a template), here and in serving.",
+    )
+    language: str | None = Field(
+        None,
+        description="For text answers: their language, such as German, or `input` for that of what came in; "
+        "answers certainly in another are dropped.",
+    )
+    repeats: Literal["keep", "consensus", "drop"] = Field(
+        "keep",
+        description="What to do with an input that came more than once and was answered differently: keep every "
+        "answer, keep what most of the most trusted ones say, or drop them all.",
+    )
     time: str | None = Field(
         None, description="The column of a row's time: the newest rows are held out, instead of rows drawn by the seed."
     )
@@ -288,6 +302,12 @@ class Task(Section):
     def _something_is_measured(self) -> "Task":
         if self.candidates == () and self.answer.type != "label":
             raise ValueError("candidates names no model; only labels can do without one, by the plain classifier")
+        return self
+
+    @model_validator(mode="after")
+    def _language_is_of_text(self) -> "Task":
+        if self.data.language is not None and self.answer.type != "text":
+            raise ValueError(f"data.language does not go with answer.type {self.answer.type}; it is for text answers")
         return self
 
     @model_validator(mode="after")

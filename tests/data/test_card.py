@@ -37,7 +37,7 @@ def test_the_card_counts_what_is_there(room: Room) -> None:
     made = card(dataset, room.examples(), room.task({**DATA, "licence": "CC BY 4.0"}).task.data)
     sections = {section.title: section.rows for section in made.sections}
     assert made.digest == dataset.digest
-    assert sections["Sources"][1][:4] == ("m.csv", "42", "CC BY 4.0", "unknown")
+    assert sections["Sources"][1][:5] == ("m.csv", "42", "human 41", "CC BY 4.0", "unknown")
     assert ("duplicate", "1") in sections["Dropped rows"]
     assert ("EMAIL", "1") in sections["Hidden values"]
     assert sections["Checks"][1][1] == "0"

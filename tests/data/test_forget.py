@@ -54,7 +54,7 @@ def built(room: Room) -> Dataset:
     room.file("m.csv", "\n".join(rows) + "\n")
     dataset = room.build({"source": "m.csv"})
     mine = [each for each in room.examples() if WORDS in each.text]
-    corrections.add(room.workspace, "t", mine[0].messages, "pay")
+    corrections.add(room.workspace, "t", mine[0], "pay")
     workspace, store = room.workspace, connect(room.workspace.database_url)
     for name, source in (("a1", dataset.digest), ("a2", "another")):
         manifest = msgspec.structs.replace(blank(AdapterManifest), digest=name, dataset=source, seconds=321.0)

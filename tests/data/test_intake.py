@@ -1,4 +1,4 @@
-"""What can be imported beside JSONL: tables with nested cells, folders of documents, captures by query; and odd rows."""
+"""What can be imported beside JSONL: tables with nested cells, folders of documents, captures by query; odd rows."""
 
 import csv
 import json

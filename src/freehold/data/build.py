@@ -7,8 +7,10 @@ Neighbours are dropped from training and validation, and counted; an independent
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from freehold.data import corrections, curate, exchange, files, pairs
+from freehold.data import corrections, curate, exchange, files, language, pairs
 from freehold.data.answers import check_for
+from freehold.data.consensus import settle
+from freehold.data.constant import constant
 from freehold.data.duplicates import apart, distinct
 from freehold.data.freeze import Parts, Salts, examples, freeze, read
 from freehold.data.ids import Ids
@@ -22,7 +24,8 @@ from freehold.data.split import choose
 from freehold.data.subject import Subjects
 from freehold.errors import DataError, FreeholdError
 from freehold.progress import Progress, Step
-from freehold.records import AnswerType, Dataset, Source, Split, digest
+from freehold.records import AnswerType, Dataset, Pruning, Source, Split, digest
+from freehold.render import pruned
 from freehold.spec import TaskFile
 from freehold.store.workspace import Workspace
 
@@ -43,7 +46,11 @@ class _Work:
     ids: Ids = field(default_factory=Ids)
     sessions: Sessions = field(default_factory=Sessions)
     conflicts: int = 0
+    repeated: int = 0
+    disputed: int = 0
     redacted: bool = False
+    recorded: bool = False
+    pruning: Pruning | None = None
 
     @property
     def by_answer(self) -> bool:
@@ -59,12 +66,12 @@ def build(file: TaskFile, workspace: Workspace, progress: Progress) -> Dataset:
     origins = origins_of(file, workspace)
     with progress.step("data") as step:
         pool, held_out, sources = _read_all(work, origins, step)
+        _prune(work, pool, held_out)
         labels = _accept(work, corrections.read(workspace, file.task.task), pool, held_out)
         rows = _divide(work, pool, held_out, step)
         _none_leaks(rows)
         salts = Salts(block for origin in origins for block in origin.blocks())
-        parts = Parts(rows, work.dropped, work.conflicts, labels, sources, work.redacted)
-        return freeze(file.task, parts, salts, workspace)
+        return freeze(file.task, _parts(work, rows, labels, sources), salts, workspace)
 
 
 def inputs(file: TaskFile, workspace: Workspace) -> str:
@@ -116,6 +123,7 @@ def _take(work: _Work, fields: files.Fields, index: int, place: str, rows: list[
             work.dropped.append(Dropped(exchange.without_answer(fields, index, place), fault))
             return
         row, heard = exchange.to_row(fields, index, place, spec.provenance)
+        work.recorded = True
         work.sessions.link(row, fields)
         work.redacted = work.redacted or bool(fields.get("redactions"))
     else:
@@ -133,6 +141,20 @@ def _take(work: _Work, fields: files.Fields, index: int, place: str, rows: list[
         rows.append(row)
 
 
+def _prune(work: _Work, pool: list[Row], held_out: list[Row]) -> None:
+    """Cut what the recorded requests all say, in place; pairs are kept to the letter."""
+    if not (work.recorded and work.file.task.data.prune):
+        return
+    work.pruning = constant(pool)
+    if work.pruning is None:
+        return
+    for rows in (pool, held_out):
+        for at, row in enumerate(rows):
+            messages = pruned(row.messages, work.pruning)
+            if messages != row.messages:
+                rows[at] = replace(row, messages=messages, asked=corrections.key(row.messages))
+
+
 def _accept(work: _Work, answers: Mapping[str, str], *parts: list[Row]) -> tuple[str, ...]:
     """Put in what people corrected, and check every answer, in place; returns the labels."""
     for rows in parts:
@@ -142,7 +164,19 @@ def _accept(work: _Work, answers: Mapping[str, str], *parts: list[Row]) -> tuple
         accepted = [(row, check.accept(row)) for row in rows]
         work.dropped += [Dropped(row, "other_answer") for row, kept in accepted if kept is None]
         rows[:] = [kept for _, kept in accepted if kept is not None]
+        _drop_other_languages(work, rows)
     return check.labels
+
+
+def _drop_other_languages(work: _Work, rows: list[Row]) -> None:
+    wanted = work.file.task.data.language
+    if wanted is None:
+        return
+    language.require_known(wanted)
+    wrong = [row for row in rows if language.is_in_another(row.answer, row.text, wanted)]
+    work.dropped += [Dropped(row, "wrong_language") for row in wrong]
+    gone = {row.index for row in wrong}
+    rows[:] = [row for row in rows if row.index not in gone]
 
 
 def _divide(work: _Work, pool: list[Row], held_out: list[Row], step: Step) -> dict[Split, list[Row]]:
@@ -151,7 +185,10 @@ def _divide(work: _Work, pool: list[Row], held_out: list[Row], step: Step) -> di
     step.advance(0, "near-duplicates")
     if given:
         pool = _keep_apart(work, pool, held_out)
-    alone = distinct(pool)
+    settled = settle(pool, work.file.task.data.repeats)
+    work.repeated, work.disputed = settled.repeated, settled.disputed
+    work.dropped += settled.dropped
+    alone = distinct(settled.kept)
     pool, work.conflicts = alone.kept, alone.conflicts
     work.dropped += alone.dropped
     if not given:
@@ -201,6 +238,20 @@ def _drawn(work: _Work, rows: list[Row], count: int) -> tuple[list[Row], list[Ro
     """So many rows by the seed, whatever their times, and the rest."""
     timeless = [replace(row, at=None) for row in rows]
     return choose(timeless, count / len(rows), work.draw("limit"), work.by_answer)
+
+
+def _parts(work: _Work, rows: dict[Split, list[Row]], labels: tuple[str, ...], sources: tuple[Source, ...]) -> Parts:
+    return Parts(
+        rows=rows,
+        dropped=work.dropped,
+        conflicts=work.conflicts,
+        labels=labels,
+        sources=sources,
+        redacted=work.redacted,
+        pruning=work.pruning,
+        repeated=work.repeated,
+        disputed=work.disputed,
+    )
 
 
 def _none_leaks(rows: dict[Split, list[Row]]) -> None:

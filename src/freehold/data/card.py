@@ -9,14 +9,16 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from freehold.data.captured import SOURCE
 from freehold.data.language import language, script
 from freehold.data.leakage import leaks
 from freehold.data.row import Row
-from freehold.records import Dataset, Example, Record, Split
+from freehold.records import Dataset, Example, Provenance, Pruning, Record, Split
 from freehold.spec import DataSpec
 
 _PLACEHOLDER = re.compile(r"\[([A-Z][A-Z_]*)_[0-9]+\]")
 _UNKNOWN = "unknown"
+_SHOWN = 80  # characters of what was cut
 
 
 class Section(Record, frozen=True, kw_only=True):
@@ -37,10 +39,11 @@ class Card(Record, frozen=True, kw_only=True):
 def card(dataset: Dataset, examples: Sequence[Example], spec: DataSpec) -> Card:
     """Count everything that a reader of the card asks first."""
     sections = [
-        _sources(dataset, spec),
+        _sources(dataset, examples, spec),
         _counts(dataset, examples),
         _table("Dropped rows", ("reason", "rows"), [(reason, n) for reason, n in dataset.dropped.items()]),
         _checks(dataset, examples),
+        _constant(dataset),
         _lengths(examples),
         _table("Writing systems", ("system", "examples"), _commonest([script(each.text) for each in examples])),
         _table("Languages (guessed)", ("language", "examples"), _commonest([language(each.text) for each in examples])),
@@ -77,10 +80,36 @@ def page(card: Card) -> str:
     return _PAGE.format(title=html.escape(card.task), body="\n".join(parts))
 
 
-def _sources(dataset: Dataset, spec: DataSpec) -> Section:
+def _sources(dataset: Dataset, examples: Sequence[Example], spec: DataSpec) -> Section:
     declared = (spec.licence or _UNKNOWN, spec.consent or _UNKNOWN)
-    rows = [(each.name, f"{each.rows:,}", *declared, each.sha256) for each in dataset.sources]
-    return Section(title="Sources", rows=(("source", "rows", "licence", "consent", "SHA-256"), *rows))
+    whose = Counter((_source_of(each.origin), each.provenance) for each in examples)
+    rows = [
+        (each.name, f"{each.rows:,}", _answers_of(each.name, whose), *declared, each.sha256) for each in dataset.sources
+    ]
+    return Section(title="Sources", rows=(("source", "rows", "answers", "licence", "consent", "SHA-256"), *rows))
+
+
+def _source_of(origin: str) -> str:
+    return SOURCE if origin.startswith("exchange ") else origin.rpartition(":")[0]
+
+
+def _answers_of(source: str, whose: Counter[tuple[str, Provenance]]) -> str:
+    """Whose a source's kept answers are: `human 506 · incumbent 12`."""
+    counts = ((each, whose[source, each]) for each in Provenance)
+    return " · ".join(f"{each} {count:,}" for each, count in counts if count) or "none kept"
+
+
+def _constant(dataset: Dataset) -> Section:
+    """What was cut from every request, and how long it is."""
+    cut = dataset.pruning or Pruning()
+    parts = {
+        "system message, beginning": cut.system.prefix,
+        "system message, end": cut.system.suffix,
+        "user turn, beginning": cut.user.prefix,
+        "user turn, end": cut.user.suffix,
+    }
+    rows = [(name, f"{len(text):,}", " ".join(text.split())[:_SHOWN]) for name, text in parts.items() if text]
+    return Section(title="Cut from every request", rows=(("part", "characters", "it begins"), *rows))
 
 
 def _counts(dataset: Dataset, examples: Sequence[Example]) -> Section:
@@ -95,8 +124,10 @@ def _counts(dataset: Dataset, examples: Sequence[Example]) -> Section:
 def _checks(dataset: Dataset, examples: Sequence[Example]) -> Section:
     held_out = [_row(each) for each in examples if each.split is Split.HELD_OUT]
     found = leaks(held_out, [_row(each) for each in examples if each.split is not Split.HELD_OUT])
-    rows = [
+    rows: list[tuple[str, object]] = [
         ("held-out examples with a near-duplicate or their session in training (must be 0)", len(found)),
+        ("inputs that came more than once", dataset.repeated),
+        ("of these, answered differently", dataset.disputed),
         ("like pairs with different answers, both kept", dataset.conflicts),
     ]
     return _table("Checks", ("check", "found"), rows)

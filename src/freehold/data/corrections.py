@@ -2,8 +2,8 @@
 
     corrections/<task>.jsonl   one line a verdict, appended and fsynced; the newest of a row holds
 
-A row is known by the SHA-256 of its messages, so that no text is copied here, and a verdict holds for every
-dataset that the task's data is frozen into.
+A row is known by the SHA-256 of its messages as read, so that no text is copied here, and a verdict holds for every
+dataset that the task's data is frozen into, whatever is cut from them.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import msgspec
 
 from freehold.data.row import Row
 from freehold.errors import DataError
-from freehold.records import Message, Provenance, Record, canonical
+from freehold.records import Example, Message, Provenance, Record, canonical
 from freehold.store.workspace import Workspace, write_atomically
 
 
@@ -32,24 +32,29 @@ def key(messages: tuple[Message, ...]) -> str:
     return hashlib.sha256(canonical(messages)).hexdigest()
 
 
+def known_as(each: Row | Example) -> str:
+    """What a row or the example that it became is known by."""
+    return each.asked or key(each.messages)
+
+
 def file_of(workspace: Workspace, task: str) -> Path:
     """Where a task's corrections lie."""
     return workspace.root / "corrections" / f"{task}.jsonl"
 
 
-def add(workspace: Workspace, task: str, messages: tuple[Message, ...], answer: str) -> None:
+def add(workspace: Workspace, task: str, example: Example, answer: str) -> None:
     """Keep a verdict; it is on disk when this returns."""
     path = file_of(workspace, task)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as handle:
-        handle.write(msgspec.json.encode(Correction(row=key(messages), answer=answer)) + b"\n")
+        handle.write(msgspec.json.encode(Correction(row=known_as(example), answer=answer)) + b"\n")
         handle.flush()
         os.fsync(handle.fileno())
 
 
-def withdraw(workspace: Workspace, task: str, rows: Iterable[tuple[Message, ...]]) -> None:
-    """Drop every verdict on these rows, and what they were known by."""
-    gone = {key(messages) for messages in rows}
+def withdraw(workspace: Workspace, task: str, examples: Iterable[Example]) -> None:
+    """Drop every verdict on these examples, and what they were known by."""
+    gone = {known_as(each) for each in examples}
     held = read(workspace, task)
     if gone & held.keys():
         kept = (Correction(row=row, answer=answer) for row, answer in held.items() if row not in gone)
@@ -73,5 +78,5 @@ def read(workspace: Workspace, task: str) -> dict[str, str]:
 
 def corrected(row: Row, answers: Mapping[str, str]) -> Row:
     """The row with a person's answer, where there is one."""
-    answer = answers.get(key(row.messages)) if answers else None
+    answer = answers.get(known_as(row)) if answers else None
     return row if answer is None else replace(row, answer=answer, provenance=Provenance.HUMAN)

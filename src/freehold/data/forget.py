@@ -78,7 +78,7 @@ def _forget(workspace: Workspace, store: Store, names: set[str], name: str) -> C
         _strip(workspace, report, {each.id for each in touched[report.dataset]})
     exchanges.erase(store, recorded)
     for dataset, mine in touched.items():
-        corrections.withdraw(workspace, freeze.read(workspace, dataset).task, [each.messages for each in mine])
+        corrections.withdraw(workspace, freeze.read(workspace, dataset).task, mine)
         freeze.erase(workspace, dataset, {each.id for each in mine})
     return certificate
 

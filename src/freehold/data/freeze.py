@@ -22,7 +22,7 @@ import msgspec
 
 from freehold.data.row import Dropped, Row
 from freehold.errors import NotFoundError
-from freehold.records import Dataset, Example, Provenance, R, Record, Source, Split, canonical, digest
+from freehold.records import Dataset, Example, Provenance, Pruning, R, Record, Source, Split, canonical, digest
 from freehold.spec import JsonAnswer, Task
 from freehold.store.layout import DATASET_FILE
 from freehold.store.workspace import Workspace, atomic_file, read_record, write_record
@@ -42,6 +42,9 @@ class Parts:
     labels: tuple[str, ...]
     sources: tuple[Source, ...]
     redacted: bool
+    pruning: Pruning | None
+    repeated: int
+    disputed: int
 
 
 class DroppedRow(Record, frozen=True, kw_only=True):
@@ -152,6 +155,7 @@ def _examples(parts: Parts, salts: Salts) -> Iterator[tuple[Row, Example]]:
                 incumbent_answer=row.incumbent_answer,
                 session=row.session,
                 subject=row.subject,
+                asked=row.asked,
             )
             yield row, example
 
@@ -178,6 +182,8 @@ def _record(task: Task, parts: Parts, found: Sequence[Example]) -> Dataset:
     }
     if parts.redacted:
         content["redacted"] = True
+    if parts.pruning is not None:
+        content["pruning"] = parts.pruning
     return Dataset(
         digest=digest(content),
         task=task.task,
@@ -189,6 +195,9 @@ def _record(task: Task, parts: Parts, found: Sequence[Example]) -> Dataset:
         dropped=dict(sorted(Counter(each.reason for each in parts.dropped).items())),
         conflicts=parts.conflicts,
         redacted=parts.redacted,
+        repeated=parts.repeated,
+        disputed=parts.disputed,
+        pruning=parts.pruning,
         sources=parts.sources,
         seed=task.seed,
     )

@@ -9,6 +9,9 @@ from collections import Counter
 from functools import lru_cache
 
 from freehold.data.words import words
+from freehold.errors import DataError, did_you_mean
+
+INPUT = "input"
 
 _FUNCTION_WORDS = {
     "English": "the and is are was to of in it my we you not have has this that for with on at be do can please when",
@@ -25,6 +28,19 @@ _FUNCTION_WORDS = {
 }
 _BY_SCRIPT = {"HANGUL": "Korean", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "THAI": "Thai", "HEBREW": "Hebrew"}
 _LANGUAGES = {language: frozenset(listed.split()) for language, listed in _FUNCTION_WORDS.items()}
+_SCRIPTS = {
+    **dict.fromkeys(_LANGUAGES, frozenset({"LATIN"})),
+    "Korean": {"HANGUL"},
+    "Japanese": {"HIRAGANA", "KATAKANA", "CJK"},
+    "Thai": {"THAI"},
+    "Hebrew": {"HEBREW"},
+    "Chinese": {"CJK"},
+    "Greek": {"GREEK"},
+    "Hindi": {"DEVANAGARI"},
+    **dict.fromkeys(("Arabic", "Persian", "Urdu"), frozenset({"ARABIC"})),
+    **dict.fromkeys(("Russian", "Ukrainian", "Bulgarian"), frozenset({"CYRILLIC"})),
+}
+_FEWEST_LETTERS = 12
 
 
 def script(text: str) -> str | None:
@@ -44,6 +60,27 @@ def language(text: str) -> str | None:
     scores = ((sum(word in listed for word in present), name) for name, listed in _LANGUAGES.items())
     (second, _), (best, name) = sorted(scores)[-2:]
     return name if best >= 2 and best > second else None
+
+
+def require_known(name: str) -> None:
+    """Raise `DataError` where answers cannot be told to be in this language."""
+    if name != INPUT and name not in _SCRIPTS:
+        near = did_you_mean(name, _SCRIPTS)
+        raise DataError(f"data.language is {name!r}{near}; it is `input` or one of {', '.join(sorted(_SCRIPTS))}")
+
+
+def is_in_another(answer: str, text: str, name: str) -> bool:
+    """Whether an answer to a text is certainly in another language than `name` (or the text's own, for `input`).
+
+    Certain is a guess that says another language, or a dozen letters of a script that the language is not written in.
+    """
+    said = language(answer)
+    wanted = language(text) if name == INPUT else name
+    if said is not None and wanted is not None:
+        return said != wanted
+    written = script(answer) if sum(letter.isalpha() for letter in answer) >= _FEWEST_LETTERS else None
+    permitted = _SCRIPTS[wanted] if wanted is not None else {script(text)} - {None}
+    return written is not None and bool(permitted) and written not in permitted
 
 
 @lru_cache(maxsize=4096)

@@ -12,8 +12,9 @@ from freehold.records import Message, Provenance
 class Row:
     """One candidate for an example. `index` counts all rows of all sources in reading order.
 
-    `at` is in seconds since 1970, where the task names a column of times. `subject` is a pseudonym once it is in the
-    build: no later stage sees whose the row is.
+    `at` is in seconds since 1970, where the task names a column of times. `asked` is the SHA-256 of the messages as
+    read, where something was cut from them. `subject` is a pseudonym once it is in the build: no later stage sees whose
+    the row is.
     """
 
     index: int
@@ -25,6 +26,11 @@ class Row:
     session: str | None = None
     subject: str | None = None
     at: float | None = None
+    asked: str | None = None
+
+    @property
+    def last_user_turn(self) -> str:
+        return next((message.content for message in reversed(self.messages) if message.role == "user"), "")
 
     @property
     def text(self) -> str:

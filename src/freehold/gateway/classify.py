@@ -7,6 +7,7 @@ from typing import Protocol
 
 from freehold.gateway.chat import ChatRequest, Piece, Reply
 from freehold.gateway.owned import last_user_text, refuse_unsupported
+from freehold.render import pruned
 from freehold.store.deployments import ClassifierTarget
 
 
@@ -21,11 +22,12 @@ class ClassifierModel:
 
     def __init__(self, target: ClassifierTarget, classifier: Predictor) -> None:
         self._classifier = classifier
+        self._pruning = target.pruning
         self.fingerprint = f"fh-{target.digest[:12]}"
 
     async def answer(self, chat: ChatRequest) -> Reply:
         refuse_unsupported(chat)
-        text = last_user_text(chat.turns())
+        text = last_user_text(pruned(chat.turns(), self._pruning))
         begun = time.perf_counter()
         label, confidence = await asyncio.to_thread(self._classifier.answer, text)
         seconds = time.perf_counter() - begun

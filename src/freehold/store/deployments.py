@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Engine, func, insert, literal, select
 
 from freehold.errors import NotFoundError, did_you_mean
-from freehold.records import AnswerType, Bounds, ConfidenceCurve, Record, canonical, from_json
+from freehold.records import AnswerType, Bounds, ConfidenceCurve, Pruning, Record, canonical, from_json
 from freehold.render import Prompt
 from freehold.store.schema import deployments
 
@@ -32,10 +32,11 @@ class BaseTarget(Record, frozen=True, kw_only=True, tag="base"):
 
 
 class ClassifierTarget(Record, frozen=True, kw_only=True, tag="classifier"):
-    """A plain classifier; `folder` is relative to the workspace."""
+    """A plain classifier; `folder` is relative to the workspace, `pruning` what it was trained without."""
 
     digest: str
     folder: str
+    pruning: Pruning | None = None
 
 
 class RemoteTarget(Record, frozen=True, kw_only=True, tag="remote"):
