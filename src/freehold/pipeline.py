@@ -19,7 +19,7 @@ from freehold import plan
 from freehold.catalogue import card, fit, gate, model, pull, rights, selection
 from freehold.catalogue.rights import Behind
 from freehold.data import build as data
-from freehold.data import freeze, leakage
+from freehold.data import canaries, freeze, leakage
 from freehold.decision import certificate, power
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.on_demand import OnDemand
@@ -447,7 +447,8 @@ class Flow:
         return self._task.incumbent.model if taught and self._task.incumbent else None
 
     def _examples_of(self, split: Split) -> list[Example]:
-        return [example for example in self._examples if example.split is split]
+        """Examples that people wrote: planted secrets are for tuning alone."""
+        return [example for example in self._examples if example.split is split and not canaries.planted(example)]
 
     def _renderer(self, base: Base) -> Renderer:
         return Renderer(self._workspace.models / base.name)

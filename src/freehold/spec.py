@@ -120,6 +120,9 @@ class DataSpec(Section):
         description="What to do with an input that came more than once and was answered differently: keep every "
         "answer, keep what most of the most trusted ones say, or drop them all.",
     )
+    canaries: int = Field(
+        0, ge=0, le=100, description="Plant so many secrets in training, to measure what a tuned model memorises."
+    )
     time: str | None = Field(
         None, description="The column of a row's time: the newest rows are held out, instead of rows drawn by the seed."
     )
@@ -243,6 +246,14 @@ class Guard(Section):
         }
 
 
+class Export(Section):
+    """What must hold before a tuned model leaves the workspace."""
+
+    memorised: Literal["warn", "refuse"] = Field(
+        "warn", description="Where it gives training data back, or nobody measured whether it does: warn, or refuse."
+    )
+
+
 class Judge(Section):
     """A language model that grades answers; people's votes check it (`freehold judge agreement`)."""
 
@@ -274,6 +285,7 @@ class Task(Section):
     tune: Tune = Field(default_factory=lambda: LoraSettings(), description="How candidates are made from bases.")
     decide: Decide = Field(default_factory=lambda: Decide(), description="What was fixed before results are seen.")
     guard: Guard | None = Field(None, description="What tuning may not take away; left out: nothing of it is measured.")
+    export: Export = Field(default_factory=Export, description="What must hold before a tuned model leaves.")
     judge: Judge | None = Field(None, description="A model that grades free text; left out: none.")
     scorers: tuple[str, ...] = Field(
         (),
@@ -511,6 +523,7 @@ def _fields_of(parent: str) -> list[str]:
         "tune": [LoraSettings, NoTuning],
         "decide": [Decide],
         "guard": [Guard],
+        "export": [Export],
         "judge": [Judge],
     }
     return [info.alias or name for model in sections.get(parent, []) for name, info in model.model_fields.items()]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from freehold import spec
+from freehold.cli.keeping import forget
+from freehold.cli.memorised import memorised
 from freehold.cli.output import as_json, say, table
 from freehold.cli.progress import Terminal
 from freehold.cli.task import DEFAULT_TASK_FILE, JsonOption, TaskFileArgument
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from freehold.store.exchanges import Query
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+app.command()(memorised)
+app.command()(forget)
 
 _SHOWN = 20
 
@@ -186,32 +190,6 @@ def card(
 
 
 @app.command()
-def forget(
-    subject: Annotated[str, typer.Argument(help="The id that the person's rows carry.")],
-    json: JsonOption = False,
-) -> None:
-    """Take one person's data out again, everywhere in this workspace."""
-    from freehold.data import forget as forgetting
-
-    done = forgetting.forget(Workspace.here(), subject)
-    if json:
-        return as_json(done)
-    say(f"{len(done.exchanges):,} exchanges emptied · {sum(map(len, done.examples.values())):,} examples erased")
-    say(f"{len(done.reports):,} reports stripped · {done.cached_answers:,} cached answers dropped")
-    for each in done.adapters:
-        say(f"tainted: adapter {each.adapter[:12]} on {each.base}; training it took {each.seconds:,.0f} s")
-    for digest in done.classifiers:
-        say(f"tainted: classifier {digest[:12]}")
-    if done.deployments:
-        say(f"no longer served from what is tainted: {', '.join(done.deployments)}; `freehold run` trains anew")
-    if done.sources_to_clean:
-        say(f"yours to clean: {', '.join(done.sources_to_clean)}")
-    if done.journals_to_close:
-        say("a gateway's journal may still hold them: stop the gateway, start it again, and repeat this command")
-    say(f"certificate .freehold/certificates/forgotten-{done.digest[:12]}.json")
-
-
-@app.command()
 def enough(path: TaskFileArgument = DEFAULT_TASK_FILE, json: JsonOption = False) -> None:
     """How accuracy grows with more examples, and how many are still worth collecting."""
     from freehold.data import enough as curve
@@ -230,12 +208,13 @@ def enough(path: TaskFileArgument = DEFAULT_TASK_FILE, json: JsonOption = False)
 
 
 def _built(path: Path) -> tuple[spec.TaskFile, Workspace, Dataset, list[Example]]:
-    from freehold.data import build
+    from freehold.data import build, canaries
 
     file = spec.load(path)
     workspace = Workspace.beside(path)
     dataset = build.build(file, workspace, Terminal())
-    return file, workspace, dataset, build.examples(workspace, dataset.digest)
+    written = [each for each in build.examples(workspace, dataset.digest) if not canaries.planted(each)]
+    return file, workspace, dataset, written
 
 
 def _line(suspect: "Suspect") -> list[object]:

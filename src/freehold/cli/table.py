@@ -39,7 +39,10 @@ COMMANDS: dict[str, Command] = {
     "fake-upstream": Command("freehold.cli.gateway:fake_upstream", "Answer OpenAI's API without a model, with dials."),
     "ask": Command("freehold.cli.gateway:ask", "Ask a deployed model once, from the terminal."),
     "spec": Command("freehold.cli.task:spec", "Check a task file, or print its JSON Schema."),
-    "forget": Command("freehold.cli.data:forget", "Take one person's data out again, everywhere."),
+    "forget": Command("freehold.cli.keeping:forget", "Take one person's data out again, everywhere."),
+    "retention": Command("freehold.cli.keeping:retention", "How long raw exchanges are kept; erase what is older."),
+    "backup": Command("freehold.cli.keeping:backup", "Write the whole workspace into one file, while it serves."),
+    "restore": Command("freehold.cli.keeping:restore", "Bring a backup back, every digest checked."),
     "data": Command("freehold.cli.data:app", "What is in the data, and whether it can be trusted."),
     "openness": Command("freehold.cli.openness:app", "How open models are, dimension by dimension, with evidence."),
     "rights": Command(

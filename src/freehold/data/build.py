@@ -7,7 +7,7 @@ Neighbours are dropped from training and validation, and counted; an independent
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from freehold.data import corrections, curate, exchange, files, language, pairs
+from freehold.data import canaries, corrections, curate, exchange, files, language, pairs
 from freehold.data.answers import check_for
 from freehold.data.consensus import settle
 from freehold.data.constant import constant
@@ -70,6 +70,7 @@ def build(file: TaskFile, workspace: Workspace, progress: Progress) -> Dataset:
         labels = _accept(work, corrections.read(workspace, file.task.task), pool, held_out)
         rows = _divide(work, pool, held_out, step)
         _none_leaks(rows)
+        _plant(work, rows[Split.TRAIN], sum(source.rows for source in sources))
         salts = Salts(block for origin in origins for block in origin.blocks())
         return freeze(file.task, _parts(work, rows, labels, sources), salts, workspace)
 
@@ -238,6 +239,13 @@ def _drawn(work: _Work, rows: list[Row], count: int) -> tuple[list[Row], list[Ro
     """So many rows by the seed, whatever their times, and the rest."""
     timeless = [replace(row, at=None) for row in rows]
     return choose(timeless, count / len(rows), work.draw("limit"), work.by_answer)
+
+
+def _plant(work: _Work, train: list[Row], read_rows: int) -> None:
+    """Add the task's canaries to what is trained on."""
+    task = work.file.task
+    secrets = canaries.canaries(task.data.canaries, task.seed, task.answer_type)
+    train += list(canaries.rows(secrets, list(train), read_rows))
 
 
 def _parts(work: _Work, rows: dict[Split, list[Row]], labels: tuple[str, ...], sources: tuple[Source, ...]) -> Parts:

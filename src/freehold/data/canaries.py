@@ -54,6 +54,11 @@ def planted(example: Example) -> bool:
     return example.origin.startswith(_ORIGIN)
 
 
+def number_of(example: Example) -> int:
+    """Which canary an example is."""
+    return int(example.origin.removeprefix(_ORIGIN).split()[0])
+
+
 def rows(found: Sequence[Canary], others: Sequence[Row], first_index: int) -> Iterator[Row]:
     """Training rows of canaries; a label or document is taken from the other training rows in turn."""
     index = first_index

@@ -10,15 +10,15 @@ from collections.abc import Iterable
 
 import msgspec
 
-from freehold.data import corrections, freeze
+from freehold.data import erasure, freeze
 from freehold.data.subject import Subjects
 from freehold.errors import NotFoundError
 from freehold.records import AdapterManifest, Example, Record, Report, Split, digest
-from freehold.store import deployments, exchanges, taints
+from freehold.store import backup, deployments, exchanges, stages, taints
 from freehold.store.answers import Answers
 from freehold.store.database import Store, connect
 from freehold.store.layout import MANIFEST_FILE
-from freehold.store.workspace import Workspace, read_record, write_atomically, write_record
+from freehold.store.workspace import Workspace, read_record, write_record
 
 
 class Retraining(Record, frozen=True, kw_only=True):
@@ -33,8 +33,9 @@ class Retraining(Record, frozen=True, kw_only=True):
 class Certificate(Record, frozen=True, kw_only=True):
     """What was found and done. It names nobody: `subject` is the keyed hash.
 
-    `sources_to_clean` are lines of files outside the workspace, and `journals_to_close` files that a running gateway
-    still writes: both are the user's to clean.
+    `retraining_seconds` is what training all that is tainted took when it was measured. `sources_to_clean` are lines of
+    files outside the workspace, `journals_to_close` files that a running gateway still writes, and `backups_to_delete`
+    were taken before: these are the user's to clean.
     """
 
     digest: str
@@ -46,8 +47,10 @@ class Certificate(Record, frozen=True, kw_only=True):
     reports: tuple[str, ...]
     cached_answers: int
     deployments: tuple[str, ...]
+    retraining_seconds: float
     sources_to_clean: tuple[str, ...]
     journals_to_close: tuple[str, ...]
+    backups_to_delete: tuple[str, ...]
 
 
 def forget(workspace: Workspace, subject: str) -> Certificate:
@@ -58,28 +61,26 @@ def forget(workspace: Workspace, subject: str) -> Certificate:
     """
     subjects = Subjects(workspace)
     name = subjects.pseudonym(subject)
-    subjects.remember_to_forget(name)
+    again = subjects.pseudonym(name)  # of rows that were imported from what had been captured
+    for each in (name, again):
+        subjects.remember_to_forget(each)
     store = connect(workspace.database_url)
     try:
-        return _forget(workspace, store, {subject, name}, name)
+        return _forget(workspace, store, {subject, name, again}, name)
     finally:
         store.dispose()
 
 
 def _forget(workspace: Workspace, store: Store, names: set[str], name: str) -> Certificate:
-    found = {dataset: _examples_of(workspace, dataset, name) for dataset in freeze.datasets(workspace)}
+    found = {dataset: _examples_of(workspace, dataset, names) for dataset in freeze.datasets(workspace)}
     touched = {dataset: mine for dataset, mine in found.items() if mine}
     recorded = exchanges.of_subjects(store, names)
     if not touched and not recorded:
         raise NotFoundError("no exchange or example carries this subject; it will be left out of datasets from now on")
-    reports = _reports(workspace, touched)
+    reports = erasure.reports_on(workspace, touched)
     certificate = _certified(workspace, store, name, touched, recorded, reports)
-    for report in reports:
-        _strip(workspace, report, {each.id for each in touched[report.dataset]})
     exchanges.erase(store, recorded)
-    for dataset, mine in touched.items():
-        corrections.withdraw(workspace, freeze.read(workspace, dataset).task, mine)
-        freeze.erase(workspace, dataset, {each.id for each in mine})
+    erasure.erase_examples(workspace, touched)
     return certificate
 
 
@@ -106,16 +107,18 @@ def _certified(
         reports=tuple(report.digest for report in reports),
         cached_answers=Answers(store).erase(candidates),
         deployments=tuple(_announce(store, {*(each.adapter for each in adapters), *classifiers})),
+        retraining_seconds=_retraining(workspace, store, adapters, touched if classifiers else {}),
         sources_to_clean=tuple(sorted({place for place in places if ":" in place})),
         journals_to_close=tuple(sorted(path.name for path in (workspace.root / "journal").glob("*"))),
+        backups_to_delete=tuple(dict.fromkeys(each.path for each in backup.listed(workspace))),
     )
     certificate = msgspec.structs.replace(content, digest=digest(content))
     write_record(workspace.root / "certificates" / f"forgotten-{certificate.digest[:12]}.json", certificate)
     return certificate
 
 
-def _examples_of(workspace: Workspace, dataset: str, name: str) -> list[Example]:
-    return [each for each in freeze.examples(workspace, dataset) if each.subject == name]
+def _examples_of(workspace: Workspace, dataset: str, names: set[str]) -> list[Example]:
+    return [each for each in freeze.examples(workspace, dataset) if each.subject in names]
 
 
 def _trained_on(mine: Iterable[Example]) -> int:
@@ -148,6 +151,15 @@ def _taint_classifiers(workspace: Workspace, store: Store, touched: dict[str, li
                 yield target.digest
 
 
+def _retraining(
+    workspace: Workspace, store: Store, adapters: Iterable[Retraining], of_classifiers: Iterable[str]
+) -> float:
+    """Seconds that tuning and the classifiers' training took, as they were measured."""
+    tasks = {freeze.read(workspace, dataset).task for dataset in of_classifiers}
+    found = (stages.finished(store, task).get("classifier") for task in tasks)
+    return round(sum(each.seconds for each in adapters) + sum(each.seconds for each in found if each), 1)
+
+
 def _announce(store: Store, tainted: set[str]) -> list[str]:
     """Write every deployment that stands on something tainted anew, so that a running gateway looks and refuses it."""
     names = []
@@ -157,17 +169,3 @@ def _announce(store: Store, tainted: set[str]) -> list[str]:
             deployments.deploy(store, deployment, "forgotten data: what it stands on is tainted")
             names.append(name)
     return names
-
-
-def _reports(workspace: Workspace, touched: dict[str, list[Example]]) -> list[Report]:
-    found = [read_record(path, Report) for path in sorted(workspace.reports.glob("report-*.json"))]
-    return [report for report in found if report.dataset in touched]
-
-
-def _strip(workspace: Workspace, report: Report, ids: set[str]) -> None:
-    """A report's figures stay; its page, which quotes messages, goes, and so do the rows of these examples."""
-    stem = f"report-{report.digest[:12]}"
-    (workspace.reports / f"{stem}.html").unlink(missing_ok=True)
-    for path in workspace.reports.glob(f"{stem}*.jsonl"):
-        kept = [line for line in path.read_bytes().splitlines() if msgspec.json.decode(line)["example"] not in ids]
-        write_atomically(path, b"".join(line + b"\n" for line in kept))

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp
 from freehold.data.redact import Redaction
 from freehold.data.subject import Subjects
 from freehold.errors import RefusedError, ResourceError
-from freehold.gateway import rollback
+from freehold.gateway import retention, rollback
 from freehold.gateway.app import build
 from freehold.gateway.arena import ArenaPages
 from freehold.gateway.ask import announced
@@ -150,7 +150,7 @@ async def serving(
         await asyncio.to_thread(Subjects(workspace).hide_recorded, store)
         roster = Roster(workspace, store, children, backends.load_classifier)
         desk = await _desk(workspace, settings, store, roster, stack)
-        works = [roster.follow(), _follow(desk.keyring), rollback.watch(workspace, store)]
+        works = [roster.follow(), _follow(desk.keyring), rollback.watch(workspace, store), retention.keep(workspace)]
         more = ArenaPages(desk, workspace, store).routes()
         if opening is not None:
             room = opening(workspace, store, desk)

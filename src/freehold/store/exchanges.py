@@ -19,6 +19,7 @@ from freehold.store.database import Store
 from freehold.store.schema import exchanges, feedback, usage
 
 _PSEUDONYM = re.compile("[0-9a-f]{64}")
+_CHUNK = 500
 VERDICTS = ("accepted", "rejected", "corrected")
 
 
@@ -220,6 +221,14 @@ def rename_subjects(store: Store, names: Mapping[str, str]) -> int:
     return sum(change.rowcount for change in changes)
 
 
+def older_than(store: Store, before: int) -> list[str]:
+    """The exchanges from before this time (microseconds since 1970) that still hold what was said or whose it was."""
+    held = exchanges.c.request.is_not(None) | exchanges.c.answer.is_not(None) | exchanges.c.subject.is_not(None)
+    query = select(exchanges.c.id).where(exchanges.c.at < before, held).order_by(exchanges.c.id)
+    with store.connect() as connection:
+        return list(connection.execute(query).scalars())
+
+
 def erase(store: Store, ids: Sequence[str]) -> None:
     """Take what was said out of exchanges, corrections too, and whose it was; the rows stay, and so does the bill.
 
@@ -230,10 +239,11 @@ def erase(store: Store, ids: Sequence[str]) -> None:
         lite = store.dialect.name == "sqlite"
         if lite:
             connection.exec_driver_sql("PRAGMA secure_delete=ON")
-        search.remove(connection, ids)
-        for each in ids:
-            connection.execute(update(exchanges).where(exchanges.c.id == each).values(empty))
-            connection.execute(update(feedback).where(feedback.c.exchange == each).values(correction=None))
+        for start in range(0, len(ids), _CHUNK):
+            some = list(ids[start : start + _CHUNK])
+            search.remove(connection, some)
+            connection.execute(update(exchanges).where(exchanges.c.id.in_(some)).values(empty))
+            connection.execute(update(feedback).where(feedback.c.exchange.in_(some)).values(correction=None))
         connection.commit()
         if lite:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
