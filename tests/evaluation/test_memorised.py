@@ -3,7 +3,8 @@
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,12 @@ from freehold.evaluation import memorised
 from freehold.evaluation.memorised import Exposure, Memorised
 from freehold.progress import SILENT
 from freehold.records import AdapterManifest, AnswerType, Base, Split
-from freehold.render import Prompt
+from freehold.render import Prompt, Renderer
 from freehold.store.layout import BASE_FILE
 from freehold.store.workspace import Workspace, read_record, write_record
 from freehold.tuning import adapter
 from freehold.tuning.recipe import LoraRecipe
-from freehold.tuning.scoring import Scorer
+from freehold.tuning.scoring import Scored, Scorer
 
 WORDS = ["river", "stone", "copper", "window", "garden", "market", "yellow", "silver", "engine", "letter"]
 
@@ -50,6 +51,69 @@ def tuned(workspace: Workspace, folder: Path, epochs: int, rate: float) -> Adapt
     return adapter.tune(tuning, examples, workspace, SILENT)
 
 
+class Parrot:
+    """Writes on from what it learned by heart: endings it knows are certain, others as likely as their hash says."""
+
+    def __init__(self, known: set[tuple[int, ...]]) -> None:
+        self._known, self._adapted = known, True
+
+    @contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        self._adapted = False
+        yield
+        self._adapted = True
+
+    def endings(self, prefix: Sequence[int], endings: Sequence[Sequence[int]]) -> list[Scored]:
+        knows = [self._adapted and tuple(each) in self._known for each in endings]
+        noise = [random.Random(str(list(each))).gauss(40, 2) for each in endings]
+        return [Scored(1.0 if known else nats, known) for known, nats in zip(knows, noise, strict=True)]
+
+
+def parrot_of(subject: memorised.Subject, knows: Split | None) -> Parrot:
+    halves = [half.second for half in memorised._halves(subject, knows)] if knows else []
+    encode = subject.renderer.encode
+    secrets = canaries.canaries(4, 0, AnswerType.TEXT) if knows is Split.TRAIN else []
+    return Parrot({*halves, *(encode(f" {each.secret}") for each in secrets if each.repeats == 4)})
+
+
+@pytest.mark.parametrize(("knows", "gives_back"), [(Split.TRAIN, True), (Split.HELD_OUT, False), (None, False)])
+def test_a_verdict_needs_more_than_chance(
+    smollm2_folder: Path, tmp_path: Path, knows: Split | None, gives_back: bool
+) -> None:
+    """Texts that it writes without having been trained on them are no memory of training."""
+    workspace = Workspace(tmp_path / ".freehold")
+    dataset = build.build(text_task(tmp_path, 4), workspace, SILENT)
+    examples = freeze.examples(workspace, dataset.digest)
+    manifest = AdapterManifest(
+        digest="a" * 64,
+        task="t",
+        base="b",
+        base_digest="b",
+        dataset=dataset.digest,
+        recipe={},
+        render={"system": "Say it."},
+        render_digest="",
+        seed=0,
+        versions={},
+        template_digest="",
+        weights_sha256="",
+        losses=(),
+        best_step=0,
+        seconds=1,
+        tokens_per_second=1,
+        peak_memory_bytes=1,
+    )
+    subject = memorised.Subject(manifest, dataset, examples, Renderer(smollm2_folder))
+    found = memorised.measure(subject, parrot_of(subject, knows), workspace, SILENT)
+    assert found.gives_back is gives_back and memorised.read(workspace, "a" * 64) == found
+    exposed = {each.canary for each in found.exposures if each.bits > found.threshold_bits}
+    assert exposed == ({1, 3} if knows is Split.TRAIN else set())
+    assert all(each.base_bits < found.threshold_bits for each in found.exposures)
+    assert found.trained and found.trained.value == float(knows is Split.TRAIN)
+    assert len(found.reasons) == (2 if gives_back else 0) and found.base and found.base.value == 0
+
+
+@pytest.mark.slow
 def test_what_was_learned_by_heart_is_found_and_what_was_not_is_not(
     tiny_workspace: Workspace,
     tmp_path: Path,

@@ -20,6 +20,7 @@ from freehold.store.workspace import Workspace, write_atomically
 if TYPE_CHECKING:
     from freehold.data.freeze import DroppedRow
     from freehold.data.quality import Suspect
+    from freehold.data.sampling import Pick
     from freehold.store.exchanges import Query
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -148,6 +149,31 @@ def review(
 
 
 @app.command()
+def sample(
+    path: TaskFileArgument = DEFAULT_TASK_FILE,
+    out: Annotated[Path | None, typer.Option(help="Write a CSV here, to be filled in.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
+    purpose: Annotated[
+        Literal["training", "proof"],
+        typer.Option("--for", help="For training, the most doubtful and diverse; for proof, held-out ones at random."),
+    ] = "training",
+    json: JsonOption = False,
+) -> None:
+    """Which examples without a trusted reference to label first; `review --apply` takes the file back."""
+    from freehold.data import sampling
+
+    _, _, dataset, examples = _built(path)
+    found = sampling.sample(dataset, examples, count, purpose)
+    if out is not None:
+        write_atomically(out, sampling.table(found))
+    if json:
+        return as_json(found)
+    if out is None:
+        return table(["id", "origin", "incumbent", "text"], [_row(each) for each in found])
+    say(f"{len(found):,} examples in {out}: fill in `answer`, then `freehold data review {path} --apply {out}`")
+
+
+@app.command()
 def why(
     id: Annotated[str, typer.Argument(help="An example's id, or how it begins.")],
     json: JsonOption = False,
@@ -218,9 +244,16 @@ def _built(path: Path) -> tuple[spec.TaskFile, Workspace, Dataset, list[Example]
 
 
 def _line(suspect: "Suspect") -> list[object]:
-    text = " ".join(suspect.text.split())
-    shown = text[:80] + ("…" if len(text) > 80 else "")
-    return [suspect.id[:12], suspect.origin, suspect.label, suspect.suggested, shown]
+    return [suspect.id[:12], suspect.origin, suspect.label, suspect.suggested, _short(suspect.text)]
+
+
+def _row(pick: "Pick") -> list[object]:
+    return [pick.id[:12], pick.origin, pick.incumbent, _short(pick.text)]
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text[:80] + ("…" if len(text) > 80 else "")
 
 
 def _ask(workspace: Workspace, dataset: Dataset, examples: Sequence[Example], found: "Sequence[Suspect]") -> None:
