@@ -1,7 +1,8 @@
 """How fast the data room is, beside what people use today: `python bench/data.py [MESSAGES]`.
 
 Messages are made of words with natural frequencies, and every twentieth is another one with a word changed. Each figure
-is one run in this process; peak memory is the process's own, so it only grows from row to row.
+is one run in this process; peak memory is the process's own, so it only grows from row to row. `datasets` and
+`datasketch` are measured where they are installed (pip install datasets datasketch).
 """
 
 import json
@@ -11,7 +12,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from freehold.data import corpus, importing, intake
 from freehold.data.contamination import contamination
@@ -69,6 +72,19 @@ def with_datasketch(texts: list[str]) -> str:
     return f"{found:,} candidate pairs, not verified"
 
 
+def with_datasets(source: Path, target: Path) -> str:
+    """Hugging Face's `datasets`: the same file loaded, and written again as exchanges; nothing is checked."""
+    from datasets import load_dataset
+
+    def exchange(row: dict[str, Any]) -> dict[str, Any]:
+        turns = row["messages"]
+        return {"request": {"messages": turns[:-1]}, "response": {"choices": [{"message": turns[-1]}]}}
+
+    loaded = load_dataset("json", data_files=str(source), split="train", cache_dir=str(target.parent / "cache"))
+    loaded.map(exchange, remove_columns=["messages"]).to_json(str(target))
+    return f"{len(loaded):,} rows"
+
+
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     texts = messages(count)
@@ -77,7 +93,8 @@ def main() -> None:
     timed("near-duplicate pairs, verified", lambda: f"{sum(1 for _ in near_pairs(unique)):,} pairs")
     few = unique[: max(1, count // 20)]
     timed(f"the same, {len(few):,} messages", lambda: f"{sum(1 for _ in near_pairs(few)):,} pairs")
-    timed(f"datasketch, {len(few):,} messages", lambda: with_datasketch(few))
+    if find_spec("datasketch"):
+        timed(f"datasketch, {len(few):,} messages", lambda: with_datasketch(few))
     kept = distinct(rows(texts)).kept
     cut = len(kept) // 5
     timed("independent check, a fifth held out", lambda: f"{len(leaks(kept[:cut], kept[cut:])):,} leaks")
@@ -97,6 +114,8 @@ def _files(folder: Path, texts: list[str]) -> None:
         f"import, {size:.1f} MB",
         lambda: f"{importing.import_rows(intake.Records(source, None), folder / 'x.jsonl', False, SILENT).kept:,} kept",
     )
+    if find_spec("datasets"):
+        timed(f"datasets, {size:.1f} MB", lambda: with_datasets(source, folder / "hf.jsonl"))
     bench = folder / "bench.csv"
     bench.write_text("question\n" + "".join(f"{text}\n" for text in texts[:: max(1, len(texts) // 2000)]))
     timed(

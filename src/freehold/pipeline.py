@@ -64,7 +64,7 @@ from freehold.records import (
 )
 from freehold.render import Prompt, Renderer
 from freehold.spec import Guard, Incumbent, LoraSettings, TaskFile, expand
-from freehold.store import decisions, deployments, stages
+from freehold.store import decisions, deployments, stages, taints
 from freehold.store.answers import Answers
 from freehold.store.database import connect
 from freehold.store.deployments import AdapterTarget, BaseTarget, ClassifierTarget, Deployment, RemoteTarget, Target
@@ -391,6 +391,7 @@ class Flow:
             max_tokens=getattr(self._task.answer, "max_tokens", 256),
             evidence=evidence,
         )
+        taints.require_deployable(self._workspace, deployment)
         standing = deployments.all_current(self._store).get(name)
         if standing is None:
             deployments.deploy(self._store, deployment, reason)

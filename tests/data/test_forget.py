@@ -134,7 +134,10 @@ def test_what_learned_from_it_is_refused_and_says_what_retraining_takes(room: Ro
         with pytest.raises(RefusedError, match=f"{len(learned)} examples that were forgotten"):
             taints.require_clean(room.workspace, refused)
     taints.require_clean(room.workspace, "a2")
+    assert done.retraining_seconds == 321.0
     store = connect(room.workspace.database_url)
+    with pytest.raises(RefusedError, match="forgotten since"):
+        taints.require_deployable(room.workspace, deployments.current(store, "t"))
     assert deployments.revision(store) == 2 and Answers(store).of("c1") == {}
     store.dispose()
 

@@ -83,9 +83,11 @@ def choose_target(
     from msgspec.structs import replace
 
     from freehold.store import deployments
+    from freehold.store.taints import require_deployable
 
     store = recorded()
     chosen = deployments.current(store, other)
+    require_deployable(Workspace.here(), chosen)
     row = deployments.deploy(store, replace(chosen, name=name), reason)
     say(
         f"{name} stands for {deployments.target_name(chosen.target)} (row {row}); a running gateway follows in a second"
@@ -108,6 +110,7 @@ def set_deployment(
 
     from freehold.store import deployments
     from freehold.store.deployments import Share
+    from freehold.store.taints import require_deployable
 
     store = recorded()
     deployment = deployments.current(store, name)
@@ -125,6 +128,7 @@ def set_deployment(
         names = [each.strip() for each in fallback.split(",") if each.strip()]
         targets = tuple(deployments.current(store, each).target for each in names)
         deployment = replace(deployment, fallbacks=targets)
+    require_deployable(Workspace.here(), deployment)
     row = deployments.deploy(store, deployment, reason)
     say(f"{name} is changed (row {row}); a running gateway follows within a second")
 

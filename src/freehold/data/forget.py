@@ -132,7 +132,13 @@ def _taint_adapters(workspace: Workspace, touched: dict[str, list[Example]]) -> 
         if count:
             taints.mark(
                 workspace,
-                taints.Taint(digest=manifest.digest, kind="adapter", dataset=manifest.dataset, examples=count),
+                taints.Taint(
+                    digest=manifest.digest,
+                    kind="adapter",
+                    dataset=manifest.dataset,
+                    examples=count,
+                    seconds=manifest.seconds,
+                ),
             )
             yield Retraining(
                 adapter=manifest.digest, base=manifest.base, seconds=manifest.seconds, examples_forgotten=count
