@@ -228,7 +228,7 @@ echo "        taint, refusal to deploy, retraining seconds: tests/data/test_forg
 echo "8. memorised"
 printf 'task: k\ndescription: d\ndata: {source: m.csv, canaries: 4}\n' >k.yaml
 asks "secrets are planted in training" freehold data card k.yaml --json
-json "and nowhere else" "any(r[0]=='examples' and int(r[1])>120 for s in d['sections'] for r in s['rows'])"
+json "ten examples with a secret beside the 107 of the people who were not forgotten" "any(r==['examples','117'] for s in d['sections'] for r in s['rows'])"
 expect 2 "without an adapter there is nothing to measure, and it says so" freehold data memorised
 if [ -n "${ADAPTERS:-}" ]; then # a workspace in which `freehold run` tuned something
   FREEHOLD_HOME=$ADAPTERS freehold data memorised
@@ -284,7 +284,7 @@ json "all of them" "d['kept']==5"
 FREEHOLD_HOME=$work/second/.freehold expect 0 "restored elsewhere, digests verified" freehold restore b.tar
 promise "every file" "digests verified"
 python3 -c "
-b=bytearray(open('b.tar','rb').read()); b[len(b)//3]^=1; open('bad.tar','wb').write(b)"
+b=bytearray(open('b.tar','rb').read()); b[b.index(b'SQLite format 3')+5000]^=1; open('bad.tar','wb').write(b)"
 FREEHOLD_HOME=$work/third/.freehold expect 2 "one flipped bit is refused" freehold restore bad.tar
 expect 0 "a retention policy" freehold retention --keep 90d
 promise "says what went" "0 older ones"
