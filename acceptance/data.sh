@@ -177,7 +177,8 @@ P
   json "at least 70 % of flipped labels are among the worst tenth" "d >= 0.7"
   expect 0 "a person's verdicts are taken" freehold data review q.yaml --apply verdicts.csv
   asks "and become" freehold data card q.yaml --json
-  json "human references" "any(r==['references: human','20'] for s in d['sections'] for r in s['rows'])"
+  json "human references (of twenty, but for those that now are near-duplicates)" \
+    "any(r[0]=='references: human' and 15<=int(r[1])<=20 for s in d['sections'] for r in s['rows'])"
 else
   echo "skipped: 3, 4, 9, 10 on Banking77 (needs ../shared/data/banking77)"
 fi
@@ -228,7 +229,7 @@ echo "        taint, refusal to deploy, retraining seconds: tests/data/test_forg
 echo "8. memorised"
 printf 'task: k\ndescription: d\ndata: {source: m.csv, canaries: 4}\n' >k.yaml
 asks "secrets are planted in training" freehold data card k.yaml --json
-json "ten examples with a secret beside the 107 of the people who were not forgotten" "any(r==['examples','117'] for s in d['sections'] for r in s['rows'])"
+json "ten examples with a secret beside the 107 of the people who were not forgotten" "all(any(r==each for s in d['sections'] for r in s['rows']) for each in (['examples','117'],['planted secrets, among train','10']))"
 expect 2 "without an adapter there is nothing to measure, and it says so" freehold data memorised
 if [ -n "${ADAPTERS:-}" ]; then # a workspace in which `freehold run` tuned something
   FREEHOLD_HOME=$ADAPTERS freehold data memorised

@@ -202,9 +202,10 @@ def card(
 ) -> None:
     """What is in the dataset: counts, lengths, languages, labels, duplicates, licence, consent, provenance, digest."""
     from freehold.data import card as cards
+    from freehold.data import freeze
 
-    file, _, dataset, examples = _built(path)
-    made = cards.card(dataset, examples, file.task.data)
+    file, workspace, dataset, _ = _built(path)
+    made = cards.card(dataset, freeze.examples(workspace, dataset.digest), file.task.data)
     if json:
         return as_json(made)
     if out is None:

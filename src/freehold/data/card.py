@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from freehold.data.canaries import planted
 from freehold.data.captured import SOURCE
 from freehold.data.language import language, script
 from freehold.data.leakage import leaks
@@ -116,6 +117,7 @@ def _counts(dataset: Dataset, examples: Sequence[Example]) -> Section:
     rows: list[tuple[str, object]] = [("examples", len(examples))]
     rows += [(split.replace("_", " "), dataset.counts[split]) for split in Split]
     rows += [(f"references: {provenance}", count) for provenance, count in dataset.provenance.items()]
+    rows += [("planted secrets, among train", sum(map(planted, examples)))]
     rows += [("sessions", len({each.session for each in examples} - {None}))]
     rows += [("subjects (by keyed hash)", len({each.subject for each in examples} - {None}))]
     return _table("What is in it", ("", "count"), rows)
