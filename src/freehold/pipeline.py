@@ -26,7 +26,7 @@ from freehold.engines.on_demand import OnDemand
 from freehold.engines.quantise import reencode
 from freehold.engines.remote import Remote
 from freehold.errors import EngineError, UserError
-from freehold.evaluation import beside, pins, report_html
+from freehold.evaluation import beside, memorised, pins, report_html
 from freehold.evaluation import report as reports
 from freehold.evaluation.answerers import (
     Answerer,
@@ -274,6 +274,7 @@ class Flow:
         began = time.monotonic()
         assert isinstance(self._task.tune, LoraSettings)
         chosen, _ = recipe.choose(self._task.tune, self._dataset.counts[Split.TRAIN], len(self._dataset.labels))
+        memorised.keep_rule(self._workspace, self._name, self._task.export.memorised)
         tuning = adapter.Tuning(base, self._dataset, self._short_prompt, chosen, self._task.seed)
 
         def tuned() -> str:

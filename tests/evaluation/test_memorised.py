@@ -184,6 +184,9 @@ def exposure(bits: float) -> Exposure:
 
 def test_what_is_refused_and_what_is_only_said(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
+    assert memorised.rule_of(workspace, "t") == "warn"
+    memorised.keep_rule(workspace, "t", "refuse")
+    assert memorised.rule_of(workspace, "t") == "refuse"
     said = memorised.passed(workspace, "a" * 64, "warn")
     assert said and "nobody measured" in said and "freehold data memorised aaaaaaaaaaaa" in said
     with pytest.raises(RefusedError, match=r"export\.memorised: refuse"):

@@ -27,11 +27,15 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write a tuned model for another server: weights, prompt, NOTICE, model card and every file's digest."""
+    from freehold.evaluation import memorised
     from freehold.evaluation.adapter_parity import encoding_for
     from freehold.tuning import export as exporting
 
     workspace, progress = Workspace.here(), Terminal()
     manifest = exporting.adapters_of(workspace, name)[0]
+    warning = memorised.passed(workspace, manifest.digest, memorised.rule_of(workspace, manifest.task))
+    if warning is not None:
+        progress.say("memorised", warning)
     order = exporting.Order(adapter=manifest.digest, format=format)
     if exporting.format_of(format).encoded:
         chosen, parity = encoding_for(workspace, manifest, encoding, progress)

@@ -102,6 +102,23 @@ def read(workspace: Workspace, adapter: str) -> Memorised | None:
     return read_record(path, Memorised) if path.exists() else None
 
 
+class Rule(Record, frozen=True, kw_only=True):
+    """What a task's file said when it was last run: whether what is memorised may leave."""
+
+    memorised: Literal["warn", "refuse"] = "warn"
+
+
+def keep_rule(workspace: Workspace, task: str, rule: Literal["warn", "refuse"]) -> None:
+    """Remember a task file's `export.memorised`: an export sees no task file."""
+    write_record(workspace.root / "rules" / f"{task}.json", Rule(memorised=rule))
+
+
+def rule_of(workspace: Workspace, task: str) -> Literal["warn", "refuse"]:
+    """What holds for a task's adapters."""
+    path = workspace.root / "rules" / f"{task}.json"
+    return read_record(path, Rule).memorised if path.exists() else "warn"
+
+
 def passed(workspace: Workspace, adapter: str, rule: Literal["warn", "refuse"]) -> str | None:
     """Before an adapter leaves: a sentence to warn with, or None; raises `RefusedError` where the rule is to refuse."""
     measured, short = read(workspace, adapter), adapter[:12]
