@@ -99,9 +99,10 @@ def run(file: TaskFile, workspace: Workspace, progress: Progress) -> Outcome:
     """The whole flow, in order; raises the error of the first stage that cannot be carried out."""
     with workspace.exclusively(f"run-{file.task.task}"):
         flow = Flow(file, workspace, progress)
-        bases = flow.pull()
         dataset = flow.data()
-        flow.rights(bases)
+        names = flow.candidates()
+        flow.rights(names)
+        bases = flow.pull(names)
         flow.plan()
         flow.measure_incumbent()
         for base in bases:
@@ -154,10 +155,26 @@ class Flow:
 
     # -- what there is to work with ------------------------------------------------------------------------------
 
-    def pull(self) -> list[Base]:
+    def candidates(self) -> tuple[str, ...]:
+        """The bases that the task names, or that its filter finds in the catalogue."""
+        names = self._task.candidates
+        if isinstance(names, tuple):
+            return names
+        size = selection.count(names.max_params) if names.max_params else None
+        wanted = selection.Filter(max_params=size, min_openness=names.min_openness, available=fit.available_bytes())
+        found = [
+            each.name
+            for each in selection.select(model.known(self._workspace).values(), wanted)
+            if each.kind == "chat" and each.files
+        ]
+        if not found:
+            raise UserError("candidates: no model of the catalogue that fits this machine satisfies the filter")
+        return tuple(found)
+
+    def pull(self, names: Sequence[str]) -> list[Base]:
         """The bases, each fetched and checked against its digest, and re-encoded for serving."""
         bases = []
-        for name in self._names():
+        for name in names:
             began = time.monotonic()
             fit.require(name, workspace=self._workspace)
             base = pull.pull(name, self._workspace, self._progress)
@@ -183,13 +200,13 @@ class Flow:
         self._say("data", data.summary(dataset), began)
         return dataset
 
-    def rights(self, bases: Sequence[Base]) -> None:
-        """The gate: nothing is tuned or deployed that the licence forbids for this use, or leaves unknown."""
-        for base in bases:
+    def rights(self, names: Sequence[str]) -> None:
+        """The gate: nothing is fetched, tuned or deployed that the licence forbids for this use, or leaves unknown."""
+        for name in names:
             began = time.monotonic()
-            verdict = rights.check(base.name, self._task.use, self._behind(), self._workspace)
+            verdict = rights.check(name, self._task.use, self._behind(), self._workspace)
             passage = gate.passed(verdict, self._name, self._task.use, self._workspace)
-            self._say("rights", f"{base.name}   {passage.sentence}", began)
+            self._say("rights", f"{name}   {passage.sentence}", began)
 
     def plan(self) -> Plan:
         """What is fixed before any result is seen; stops where the held-out examples are hopelessly few."""
@@ -421,21 +438,6 @@ class Flow:
     @property
     def _name(self) -> str:
         return self._task.task
-
-    def _names(self) -> tuple[str, ...]:
-        names = self._task.candidates
-        if isinstance(names, tuple):
-            return names
-        size = selection.count(names.max_params) if names.max_params else None
-        wanted = selection.Filter(max_params=size, min_openness=names.min_openness, available=fit.available_bytes())
-        found = [
-            each.name
-            for each in selection.select(model.known(self._workspace).values(), wanted)
-            if each.kind == "chat" and each.files
-        ]
-        if not found:
-            raise UserError("candidates: no model of the catalogue that fits this machine satisfies the filter")
-        return tuple(found)
 
     def _behind(self) -> Behind:
         """What else stands behind a tuned model, beside its base."""

@@ -4,18 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from freehold import pipeline, spec
-from freehold.catalogue import add, card, gate, rights
+from freehold.catalogue import add, card, exported, gate, lineage, rights
 from freehold.catalogue.add import Statement
 from freehold.catalogue.gate import Passage
 from freehold.catalogue.rights import Behind
-from freehold.errors import RefusedError, UndeterminedError
+from freehold.errors import RefusedError, UndeterminedError, UserError
 from freehold.progress import SILENT
 from freehold.records import AdapterManifest, Base, BaseFile, LossPoint
 from freehold.spec import Override, Use
-from freehold.store.workspace import Workspace, read_record
+from freehold.store.workspace import Workspace, read_record, write_record
 
 OVERRIDE = Override(by="Ada Lovelace", reason="licence signed with Meta on 2026-03-01")
 
@@ -97,12 +98,12 @@ def flow(tmp_path: Path, tiny_gguf: Path) -> Callable[[str], tuple[pipeline.Flow
 def test_the_flow_stops_at_the_gate(flow: Callable[[str], tuple[pipeline.Flow, Base]]) -> None:
     started, base = flow("{commercial: true}")
     with pytest.raises(RefusedError, match="Qwen RESEARCH LICENSE AGREEMENT, section 2"):
-        started.rights([base])
+        started.rights([base.name])
     started, base = flow("{commercial: true, override: {by: Ada, reason: signed}}")
-    started.rights([base])
+    started.rights([base.name])
     assert "overridden by Ada: signed" in started.stages[-1].message
     started, base = flow("{commercial: false}")
-    started.rights([base])
+    started.rights([base.name])
     assert "overridden" not in started.stages[-1].message
 
 
@@ -138,3 +139,58 @@ def test_a_card_is_the_same_for_the_same_adapter(tmp_path: Path) -> None:
         card.write(tmp_path / name, manifest("olmo-7b"), Use(), Behind(), Workspace(tmp_path))
     assert (tmp_path / "a" / "NOTICE").read_bytes() == (tmp_path / "b" / "NOTICE").read_bytes()
     assert (tmp_path / "a" / "MODEL_CARD.md").read_bytes() == (tmp_path / "b" / "MODEL_CARD.md").read_bytes()
+
+
+def test_what_was_exported_carries_the_use_that_its_adapter_was_tuned_for(tmp_path: Path) -> None:
+    workspace, made = Workspace(tmp_path / "w"), manifest("llama-3.1-8b")
+    card.write(workspace.adapters / made.digest, made, Use(commercial=True), Behind(data=("cc-by-sa-4.0",)), workspace)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "model.gguf").write_bytes(b"GGUF")
+    export = card.write_export(folder, made, "a merged model, GGUF Q4_0", workspace)
+    notice, text = (folder / "NOTICE").read_text(), (folder / "MODEL_CARD.md").read_text()
+    assert notice.startswith("triage: a merged model, GGUF Q4_0 of llama-3.1-8b, modified by tuning")
+    assert "Built with Llama" in notice and "CC BY-SA 4.0" in notice
+    assert "a merged model, GGUF Q4_0" in text and "commercial True" in text and made.digest in text
+    assert list(export.files) == ["model.gguf"] and exported.all_of(workspace) == [export]
+    write_record(workspace.adapters / made.digest / "manifest.json", made)
+    found = lineage.of("triage", workspace)
+    assert [edge.child for edge in found.ancestors][:1] == ["triage (aaaaaaaaaaaa)"]
+    assert f"a merged model, GGUF Q4_0 ({export.digest[:12]})" in lineage.svg(found)
+
+
+def test_an_export_of_an_adapter_without_a_record_states_no_use(tmp_path: Path) -> None:
+    made = manifest("ernie-bot")
+    card.write_export(tmp_path / "out", made, "a PEFT adapter", Workspace(tmp_path / "w"))
+    assert "| intended use | not stated |" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert "its terms were not established" in (tmp_path / "out" / "NOTICE").read_text()
+
+
+def test_two_adapters_of_one_task_are_told_apart(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    for digest in ("a" * 64, "b" * 64):
+        made = msgspec.structs.replace(manifest("olmo-7b"), digest=digest)
+        write_record(workspace.adapters / digest / "manifest.json", made)
+    with pytest.raises(UserError, match=r"several adapters; name one: triage \(aaaaaaaaaaaa\), triage \(b"):
+        lineage.of("triage", workspace)
+    assert lineage.of("triage (bbbbbbbbbbbb)", workspace).tree.name == "olmo-7b"
+
+
+def test_a_wording_that_nobody_compared_is_said_to_be_so(tmp_path: Path) -> None:
+    card.write(tmp_path / "a", manifest("gemma-2b"), Use(), Behind(), Workspace(tmp_path))
+    card.write(tmp_path / "b", manifest("gemma3-270m"), Use(), Behind(), Workspace(tmp_path))
+    assert "wording was not compared with the text of the Gemma" in (tmp_path / "a" / "NOTICE").read_text()
+    assert "was not compared" not in (tmp_path / "b" / "NOTICE").read_text()
+
+
+def test_nothing_is_fetched_that_the_gate_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline.pull, "pull", lambda *_: pytest.fail("fetched before the gate was passed"))
+    rows = "".join(f"word{at} other{at} thing{at},{'ab'[at % 2]}\n" for at in range(60))
+    (tmp_path / "m.csv").write_text("text,label\n" + rows)
+    path = tmp_path / "t.yaml"
+    path.write_text(
+        "task: t\ndescription: d\ndata: {source: m.csv, input: text, answer: label}\n"
+        "candidates: [qwen2.5-3b]\nuse: {commercial: true}\ndecide: {margin: 0.3}\n"
+    )
+    with pytest.raises(RefusedError, match="Qwen RESEARCH LICENSE AGREEMENT"):
+        pipeline.run(spec.load(path), Workspace(tmp_path / "w"), SILENT)

@@ -126,3 +126,14 @@ def test_the_commands(freehold: Callable[..., int], capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize("name", ["Llama 2 7B", "llama-2-7b", "meta-llama/Llama-2-7b-hf", " LLAMA 2 7B "])
 def test_a_model_is_found_by_name_title_or_hub_id(name: str) -> None:
     assert model.find(name).name == "llama-2-7b"
+
+
+def test_templates_on_record_and_those_that_are_not(
+    freehold: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_record = [each for each in model.built_in().values() if each.template or each.template_digest]
+    assert len(on_record) >= 14
+    assert freehold("show", "phi-4") == 0
+    assert "chat template" in next(line for line in capsys.readouterr().out.splitlines() if "unknown" in line)
+    assert freehold("show", "qwen2.5-7b-instruct") == 0
+    assert "unverified · SHA-256 of trl/chat_templates/qwen2_5.jinja" in capsys.readouterr().out

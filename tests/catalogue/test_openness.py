@@ -167,3 +167,8 @@ def test_the_command(freehold: Callable[..., int], capsys: pytest.CaptureFixture
     assert "✔ llmdata · Ada · https://huggingface.co" in capsys.readouterr().out
     assert freehold("openness", "act", "olmo-7b") == 0
     assert "Article 53(2)" in capsys.readouterr().out
+
+
+def test_an_index_without_a_recorded_commit_is_named_by_the_digest_of_its_judgments() -> None:
+    assert openness.index("opening-up-chatgpt").version == "commit 801f687"
+    assert openness.index("osai").version == "commit not recorded, judgments up to 2026-06-12, digest 32971b80427d"

@@ -173,6 +173,10 @@ def test_bad_input() -> None:
         verdict("olmo-7b", commercial=False, hosted_service=True, monthly_active_users=5)
     with pytest.raises(UserError, match="is not a country code"):
         verdict("olmo-7b", territory="Germany")
+    with pytest.raises(UserError, match="is not a country code"):
+        verdict("olmo-7b", territory="UK")
+    with pytest.raises(UserError, match="the date on which the copy was obtained"):
+        verdict("yi-34b@soon")
     with pytest.raises(NotFoundError, match="no such licence"):
         verdict("olmo-7b", Behind(data=("apach-2.0",)))
 
@@ -206,3 +210,23 @@ def test_the_command(freehold: Callable[..., int], capsys: pytest.CaptureFixture
     assert "not legal advice" in capsys.readouterr().out
     assert freehold("rights", "llama-2-7b", "--mau", "lots") == 2
     assert "800M" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["commercial", "hosted-service", "redistribute", "train-on-outputs"])
+def test_a_flag_given_both_ways_is_refused(
+    freehold: Callable[..., int], capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    assert freehold("rights", "olmo-7b", f"--{flag}", f"--no-{flag}") == 2
+    assert f"contradicts itself: --{flag} and its opposite" in capsys.readouterr().err
+    assert freehold("rights", "olmo-7b", f"--no-{flag}", f"--no-{flag}") == 0
+
+
+def test_a_contract_needs_its_teacher(freehold: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert freehold("rights", "olmo-7b", "--contract", "MSA, section 4") == 2
+    assert "--teacher" in capsys.readouterr().err
+
+
+def test_a_prescribed_line_says_where_its_wording_was_read() -> None:
+    prescribed = {each.name: each.notice_source for each in licence.licences().values() if each.notice}
+    assert {name for name, source in prescribed.items() if not source} == {"gemma-2024"}
+    assert "commit 47401a8" in prescribed["llama-3.1"]

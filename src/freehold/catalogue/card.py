@@ -1,31 +1,60 @@
 """`NOTICE` and `MODEL_CARD.md` in a folder that may leave the company: what it holds, and what its licences ask.
 
-The folder's reader needs nothing but these two files to keep the duties.
+The folder's reader needs nothing but these two files to keep the duties. Beside an adapter also stands what it was made
+for (`use.json`), so that whatever is exported from it later is held to the same use.
 """
 
 from pathlib import Path
 
-from freehold.catalogue import licence, openness, rights
+from freehold.catalogue import exported, licence, openness, rights
+from freehold.catalogue.exported import Export
 from freehold.catalogue.rights import Behind, Verdict
-from freehold.records import AdapterManifest
+from freehold.records import AdapterManifest, Record
 from freehold.spec import Use
-from freehold.store.workspace import Workspace, write_atomically
+from freehold.store.workspace import Workspace, read_record, write_atomically, write_record
 
 NOTICE_FILE = "NOTICE"
 CARD_FILE = "MODEL_CARD.md"
+USE_FILE = "use.json"
+_ADAPTER = "an adapter"
+
+
+class MadeFor(Record, frozen=True, kw_only=True):
+    """The use that an adapter was tuned for, and what stands behind it beside its base."""
+
+    use: dict[str, object]
+    behind: Behind
 
 
 def write(folder: Path, manifest: AdapterManifest, use: Use, behind: Behind, workspace: Workspace) -> None:
-    """Write both files beside an adapter, or beside what was exported from it."""
-    passed_on = use.model_copy(update={"redistribute": True})
-    verdict = rights.check(manifest.base, passed_on, behind, workspace)
-    write_atomically(folder / NOTICE_FILE, notice(manifest, verdict).encode())
-    write_atomically(folder / CARD_FILE, card(manifest, verdict, use).encode())
+    """Write both files beside an adapter, and what it was made for."""
+    made_for = MadeFor(use=use.model_dump(mode="json", exclude={"override"}), behind=behind)
+    write_record(folder / USE_FILE, made_for)
+    _write(folder, manifest, made_for, _ADAPTER, workspace)
 
 
-def notice(manifest: AdapterManifest, verdict: Verdict) -> str:
+def write_export(folder: Path, manifest: AdapterManifest, form: str, workspace: Workspace) -> Export:
+    """Write both files into a folder that was exported from an adapter, and keep the export on record.
+
+    `form` says what it holds, such as "a merged model, GGUF Q4_0". Without a record of what the adapter was made for,
+    the terms are those of a use of which nothing is stated.
+    """
+    kept = workspace.adapters / manifest.digest / USE_FILE
+    made_for = read_record(kept, MadeFor) if kept.exists() else MadeFor(use={}, behind=Behind())
+    _write(folder, manifest, made_for, form, workspace)
+    return exported.keep(folder, manifest, form, (NOTICE_FILE, CARD_FILE), workspace)
+
+
+def _write(folder: Path, manifest: AdapterManifest, made_for: MadeFor, form: str, workspace: Workspace) -> None:
+    passed_on = Use.model_validate(made_for.use | {"redistribute": True})
+    verdict = rights.check(manifest.base, passed_on, made_for.behind, workspace)
+    write_atomically(folder / NOTICE_FILE, notice(manifest, verdict, form).encode())
+    write_atomically(folder / CARD_FILE, card(manifest, verdict, made_for.use, form).encode())
+
+
+def notice(manifest: AdapterManifest, verdict: Verdict, form: str = _ADAPTER) -> str:
     """The prescribed lines, and every duty with its clause."""
-    lines = [f"{manifest.task}: an adapter of {manifest.base}, made with Freehold.", ""]
+    lines = [f"{manifest.task}: {form} of {manifest.base}, modified by tuning and made with Freehold.", ""]
     lines += _prescribed(verdict)
     lines += ["Duties of whoever passes this on:", ""]
     lines += [f"- {duty}" for duty in verdict.duties] or ["- none is known"]
@@ -38,13 +67,14 @@ def notice(manifest: AdapterManifest, verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def card(manifest: AdapterManifest, verdict: Verdict, use: Use) -> str:
+def card(manifest: AdapterManifest, verdict: Verdict, use: dict[str, object], form: str = _ADAPTER) -> str:
     """A model card: origin by digest, tuning, use and terms."""
     last = manifest.losses[-1] if manifest.losses else None
-    stated = {key: value for key, value in use.model_dump(exclude={"override"}).items() if value is not None}
+    stated = {key: value for key, value in use.items() if value is not None}
     judged = openness.of_model(manifest.base)
     rows = [
         ("task", manifest.task),
+        ("what this is", form),
         ("base", f"{manifest.base}, digest {manifest.base_digest}"),
         ("dataset", f"digest {manifest.dataset}"),
         ("adapter", f"digest {manifest.digest}, weights SHA-256 {manifest.weights_sha256}"),
@@ -64,10 +94,14 @@ def card(manifest: AdapterManifest, verdict: Verdict, use: Use) -> str:
 
 
 def _prescribed(verdict: Verdict) -> list[str]:
-    """Lines that a licence wants word for word."""
+    """Lines that a licence wants word for word; a wording that nobody has compared with the text says so."""
     by_title = {each.title: each for each in licence.licences().values()}
-    texts = [by_title[title].notice for title in verdict.licences if title in by_title]
-    return [line for text in texts if text for line in (text, "")]
+    lines = []
+    for text in (by_title[title] for title in verdict.licences if title in by_title):
+        if text.notice and not text.notice_source:
+            lines.append(f"The next line's wording was not compared with the text of the {text.title}:")
+        lines += [text.notice, ""] if text.notice else []
+    return lines
 
 
 def _cell(text: str) -> str:

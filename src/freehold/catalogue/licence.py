@@ -43,7 +43,11 @@ class Rule(Record, frozen=True, kw_only=True):
 
 
 class Licence(Record, frozen=True, kw_only=True):
-    """The terms of one licence text. `notice`: the line that it wants to see word for word in a Notice file."""
+    """The terms of one licence text.
+
+    `notice`: the line that it wants to see word for word in a Notice file; `notice_source`: where that wording was
+    read, empty where nobody has compared it with the text.
+    """
 
     name: str
     title: str
@@ -53,6 +57,7 @@ class Licence(Record, frozen=True, kw_only=True):
     read_on: str
     date: str = ""
     notice: str = ""
+    notice_source: str = ""
     rules: tuple[Rule, ...] = ()
 
 

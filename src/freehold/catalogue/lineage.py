@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from freehold.catalogue import model
+from freehold.catalogue import exported, model
 from freehold.catalogue.model import Model
+from freehold.errors import UserError
 from freehold.records import AdapterManifest, Record
 from freehold.store.layout import MANIFEST_FILE
 from freehold.store.workspace import Workspace
@@ -49,11 +50,12 @@ class _Edges(Record, frozen=True, kw_only=True):
 
 
 def of(name: str, workspace: Workspace) -> Lineage:
-    """The lineage of a catalogue's model or of a name that only an edge knows; raises `NotFoundError`."""
+    """The lineage of a catalogue's model, of a name that only an edge knows, or of a task's adapter.
+
+    Raises `NotFoundError`, and `UserError` for a task with several adapters.
+    """
     edges = tuple(_edges(workspace))
-    key = name.strip().lower()
-    if not any(key in (edge.parent, edge.child) for edge in edges):
-        key = model.find(name, workspace).name
+    key = _key(name.strip().lower(), edges) or model.find(name, workspace).name
     above = tuple(_ancestors(key, edges))
     root = above[-1].parent if above else key
     return Lineage(model=key, ancestors=above, tree=_tree(root, None, edges, 0), family=_family(key, workspace))
@@ -64,6 +66,17 @@ def published() -> tuple[Edge, ...]:
     """Edges that ship, beside those in the models' own files."""
     path = Path(__file__).parent / "lineage.toml"
     return msgspec.toml.decode(path.read_bytes(), type=_Edges).edges
+
+
+def _key(name: str, edges: tuple[Edge, ...]) -> str | None:
+    """The name as the edges spell it: their own, or the one adapter of a task."""
+    names = {each for edge in edges for each in (edge.parent, edge.child)}
+    if name in names:
+        return name
+    adapters = sorted(each for each in names if each.startswith(f"{name} ("))
+    if len(adapters) > 1:
+        raise UserError(f"{name} has several adapters; name one: {', '.join(adapters)}")
+    return next(iter(adapters), None)
 
 
 def _edges(workspace: Workspace) -> Iterator[Edge]:
@@ -79,15 +92,22 @@ def _how(entry: Model) -> str:
 
 
 def _own(workspace: Workspace) -> Iterator[Edge]:
-    """Adapters of this workspace; a folder without a readable manifest is not a finished adapter."""
+    """Adapters of this workspace and their exports; a folder without a readable manifest is no finished adapter."""
     for path in sorted(workspace.adapters.glob(f"*/{MANIFEST_FILE}")):
         try:
             manifest = msgspec.json.decode(path.read_bytes(), type=AdapterManifest)
         except msgspec.MsgspecError:
             continue
-        child = f"{manifest.task} ({manifest.digest[:12]})"
+        child = _adapter(manifest.task, manifest.digest)
         how = f"adapter of this workspace, dataset {manifest.dataset[:12]}"
         yield Edge(parent=manifest.base, child=child, how=how, source=str(path))
+    for export in exported.all_of(workspace):
+        parent, child = _adapter(export.task, export.adapter), f"{export.form} ({export.digest[:12]})"
+        yield Edge(parent=parent, child=child, how="exported", source=export.folder)
+
+
+def _adapter(task: str, digest: str) -> str:
+    return f"{task} ({digest[:12]})"
 
 
 def _ancestors(name: str, edges: tuple[Edge, ...]) -> Iterator[Edge]:

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from freehold.errors import NotFoundError, UserError, did_you_mean
-from freehold.records import Record
+from freehold.records import Record, digest
 
 FOLDER = Path(__file__).parent / "openness"
 FIRST = "opening-up-chatgpt"
@@ -69,7 +69,12 @@ class Index(Record, frozen=True, kw_only=True):
 
     @property
     def version(self) -> str:
-        return f"commit {self.commit}" if self.commit else self.note
+        """The index's commit; where none was recorded, the newest judgment's date and the digest of them all."""
+        if self.commit:
+            return f"commit {self.commit}"
+        judged = projects(self.name)
+        newest = max(each.date for each in judged)
+        return f"{self.note}, judgments up to {newest}, digest {digest([each.judgments for each in judged])[:12]}"
 
 
 class Project(Record, frozen=True, kw_only=True):

@@ -7,6 +7,8 @@ and the teacher's terms on outputs. Unknown never counts as allowed.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
 
 from freehold.catalogue import licence, model
 from freehold.catalogue.licence import Grant, Licence, Rule
@@ -108,10 +110,11 @@ def check(name: str, use: Use, behind: Behind | None = None, workspace: Workspac
     Raises `NotFoundError` for unknown names, `UserError` for a use that contradicts itself.
     """
     _consistent(use)
-    subjects = [*_chain(name, model.known(workspace)), *_behind(behind or Behind())]
+    behind = behind or Behind()
+    subjects = [*_chain(name, model.known(workspace)), *_behind(behind)]
     reasons = [reason for subject in subjects for reason in _reasons(subject, use)]
     reasons.sort(key=lambda reason: -_STRICTNESS.index(reason.answer))
-    if behind and behind.teacher and behind.contract:
+    if behind.teacher and behind.contract:
         reasons.append(_stated(behind.teacher, behind.contract))
     texts = [subject.licence for subject in subjects if subject.licence]
     return Verdict(
@@ -146,13 +149,21 @@ def _consistent(use: Use) -> None:
             "the use contradicts itself: a hosted service with active users, and not commercial; "
             "state commercial: true, or hosted_service: false"
         )
-    if use.territory is not None and not re.fullmatch("[A-Z]{2}", use.territory):
-        raise UserError(f"use.territory: {use.territory} is not a country code; write two capitals, such as DE or EU")
+    if use.territory is not None and use.territory not in _territories():
+        raise UserError(f"use.territory: {use.territory} is not a country code of ISO 3166-1, or EU; such as DE or US")
+
+
+@lru_cache(maxsize=1)
+def _territories() -> frozenset[str]:
+    """The codes of ISO 3166-1 alpha-2, and the European Union."""
+    return frozenset((Path(__file__).parent / "territories.txt").read_text().split())
 
 
 def _chain(name: str, models: Mapping[str, Model]) -> Iterator[Subject]:
     """The model's own terms, and those of what it was made from."""
-    stated, _, revision = name.partition("@")
+    stated, at, revision = name.partition("@")
+    if at and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])(-\d{2})?", revision):
+        raise UserError(f"{name}: after @ comes the date on which the copy was obtained, such as {stated}@2024-01-31")
     plain = model.key_of(stated, models)
     yield _subject(plain, revision, "the model", models)
     seen = {plain}

@@ -22,6 +22,8 @@ FACTS = (
     "languages", "licence", "base", "training_tokens", "modality", "template", "template_digest", "qianfan_2023",
 )  # fmt: skip
 _UNVERIFIED = "?"
+_TEMPLATE = ("template", "template_digest")
+_SELDOM = ("active_parameters", "modality", "base", "qianfan_2023")  # most models have none to state
 
 
 @app.callback(invoke_without_command=True)
@@ -73,6 +75,7 @@ def show(name: Annotated[str, typer.Argument(help="The model's name.")], json: J
             said = str(_value(fact)).replace("\n", " ")
             said = said if len(said) <= 60 else said[:57] + "…"
             say(f"  {field:<18} {said:<40} {'' if fact.verified else 'unverified · '}{fact.source}")
+    say(f"  {'unknown':<18} {', '.join(_unknown(entry)) or 'nothing'}")
     for each in openness.of_model(entry.name):
         say(f"  {'openness':<18} {each.share:.0%} {each.index}, judged as {each.project.project}, {each.project.date}")
     own = assessment.load(Workspace.here(), entry.name)
@@ -128,6 +131,14 @@ def add(  # noqa: PLR0913 (one parameter an option)
         return
     say(f"added {entry.name} · sha256 {entry.files[0].sha256[:16]}… · freehold pull {entry.name} fetches it")
     say(f"not stated, shown as unknown: {', '.join(absent)}" if absent else "every fact is stated")
+
+
+def _unknown(entry: Model) -> list[str]:
+    """Facts that nobody established; a chat template is on record as its text or as its digest."""
+    absent = [field for field in FACTS if getattr(entry, field) is None and field not in _TEMPLATE]
+    absent = [field for field in absent if field not in _SELDOM]
+    known = any(getattr(entry, field) for field in _TEMPLATE)
+    return absent if known else [*absent, "chat template"]
 
 
 def _rows(found: list[Model]) -> list[list[object]]:

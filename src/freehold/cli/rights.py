@@ -15,17 +15,30 @@ _SCALE = {"": 1, "K": 1_000, "M": 1_000_000, "B": 1_000_000_000}
 
 
 def _flag(name: str, help_text: str) -> typer.models.OptionInfo:
-    return typer.Option(f"--{name}/--no-{name}", help=help_text)  # type: ignore[no-any-return]
+    return typer.Option(f"--{name}/--no-{name}", help=help_text, callback=_agreed)  # type: ignore[no-any-return]
+
+
+def _agreed(option: typer.CallbackParam, given: list[bool] | None) -> list[bool] | None:
+    """Refuse a flag that is given both ways."""
+    if given and len(set(given)) > 1:
+        raise UserError(f"the use contradicts itself: --{option.opts[0][2:]} and its opposite are both given")
+    return given
+
+
+def _one(given: list[bool] | None) -> bool | None:
+    return given[0] if given else None
 
 
 def rights(  # noqa: PLR0913 (one parameter an option)
     model: Annotated[str, typer.Argument(help="A model, or MODEL@DATE for a copy obtained on a date.")],
-    commercial: Annotated[bool | None, _flag("commercial", "Whether money is earned with it.")] = None,
+    commercial: Annotated[list[bool] | None, _flag("commercial", "Whether money is earned with it.")] = None,
     mau: Annotated[str | None, typer.Option(help="Monthly active users of all your products, such as 800M.")] = None,
-    hosted_service: Annotated[bool | None, _flag("hosted-service", "Whether outsiders may call the model.")] = None,
-    redistribute: Annotated[bool | None, _flag("redistribute", "Whether weights leave the company.")] = None,
+    hosted_service: Annotated[
+        list[bool] | None, _flag("hosted-service", "Whether outsiders may call the model.")
+    ] = None,
+    redistribute: Annotated[list[bool] | None, _flag("redistribute", "Whether weights leave the company.")] = None,
     train_on_outputs: Annotated[
-        bool | None, _flag("train-on-outputs", "Whether its answers train other models.")
+        list[bool] | None, _flag("train-on-outputs", "Whether its answers train other models.")
     ] = None,
     territory: Annotated[str | None, typer.Option(help="Where it is used: a country code or EU.")] = None,
     field: Annotated[str | None, typer.Option(help="The field of use, such as health or military.")] = None,
@@ -39,14 +52,16 @@ def rights(  # noqa: PLR0913 (one parameter an option)
 ) -> int:
     """Say whether a model may be used so, with the clause that decides. Not legal advice."""
     use = Use(
-        commercial=commercial,
+        commercial=_one(commercial),
         monthly_active_users=None if mau is None else _number(mau),
-        hosted_service=hosted_service,
-        redistribute=redistribute,
-        train_on_outputs=train_on_outputs,
+        hosted_service=_one(hosted_service),
+        redistribute=_one(redistribute),
+        train_on_outputs=_one(train_on_outputs),
         territory=territory,
         field=field,
     )
+    if contract and not teacher:
+        raise UserError("--contract is about a teacher's answers; name the model with --teacher")
     behind = Behind(teacher=teacher, contract=contract, data=tuple(data or ()), adapter=adapter)
     verdict = gate.check(model, use, behind)
     as_json(verdict) if json else _print(verdict)
