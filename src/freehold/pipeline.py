@@ -126,9 +126,10 @@ def forgetting(file: TaskFile, workspace: Workspace, progress: Progress) -> list
         raise UserError(f"{file.path}: tune.method is none: nothing is tuned, so nothing can be forgotten")
     with workspace.exclusively(f"run-{file.task.task}"):
         flow = Flow(file, workspace, progress)
-        bases = flow.pull()
         flow.data()
-        flow.rights(bases)
+        names = flow.candidates()
+        flow.rights(names)
+        bases = flow.pull(names)
         return [change for base in bases for change in flow.measure_changes(base, flow.tune(base))]
 
 
