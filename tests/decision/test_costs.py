@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from freehold.decision.cost_sheet import Sheet, parse
 from freehold.decision.costs import cost, costs
+from freehold.decision.measured import fill_cascades
 from freehold.errors import UserError
+from freehold.evaluation.statistics import wilson
 
 
 def sheet(**option: Any) -> Sheet:  # noqa: ANN401
@@ -118,6 +120,30 @@ def test_a_cascade_pays_the_first_for_all_and_the_second_for_the_rest() -> None:
     found = {line.item: line.amount.value for line in cost("both", made).lines}
     assert found == {"small: requests": 1, "large: requests": 30}
     assert cost("both", made).per_accepted.value == Decimal(31) / 900  # type: ignore[union-attr]
+
+
+def cascade(**facts: Any) -> Sheet:  # noqa: ANN401
+    options = {name: {"prices": [{"form": "request", "price": 1}]} for name in ("small", "large")}
+    mix = {"first": "small", "second": "large", **facts}
+    return Sheet.model_validate(
+        {"currency": "USD", "traffic": {"jobs": 1000}, "options": options, "cascades": {"mix": mix}}
+    )
+
+
+def test_what_a_cascade_keeps_is_measured_where_its_deployment_is_named() -> None:
+    measured = {"triage": wilson(30, 100), "other": wilson(1, 100)}
+    made = fill_cascades(cascade(deployment="triage"), measured)
+    found = {line.item: line.amount for line in cost("mix", made).lines}
+    assert found["large: requests"].value == 300
+    assert found["large: requests"].low < 300 < found["large: requests"].high
+    kept = next(each for each in cost("mix", made).inputs if each.name == "kept")
+    assert kept.source == "triage: passed on of 100 requests"
+
+
+def test_a_share_that_is_given_stands_and_one_that_nobody_knows_is_unknown() -> None:
+    given = fill_cascades(cascade(deployment="triage", kept=0.5), {"triage": wilson(30, 100)})
+    assert {line.item: line.amount.value for line in cost("mix", given).lines}["large: requests"] == 500
+    assert "what small keeps is unknown" in str(cost("mix", fill_cascades(cascade(deployment="triage"), {})).unknown)
 
 
 @pytest.mark.parametrize(

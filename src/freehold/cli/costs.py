@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from freehold.cli.amounts import recorded
 from freehold.cli.evaluation import newest_report
 from freehold.cli.output import as_json, say, table
 from freehold.cli.tasks import of_task
@@ -21,6 +22,7 @@ from freehold.decision.pictures import break_even_curve, tornado
 from freehold.decision.ranges import Range
 from freehold.errors import NotFoundError, UndeterminedError, UserError
 from freehold.evaluation import report as reports
+from freehold.gateway.cascade import all_measured
 from freehold.store.workspace import Workspace, write_atomically
 
 SheetArgument = Annotated[Path, typer.Argument(help="The cost sheet; see docs/costs.md.", metavar="[SHEET]")]
@@ -190,9 +192,12 @@ def read(path: Path) -> Sheet:
 
 
 def load(path: Path, of: str | None = None) -> Sheet:
-    """A sheet with its gaps filled: from the traffic of a task as `freehold tasks` names it, and the newest report."""
+    """A sheet with its gaps filled: from the traffic of a task as `freehold tasks` names it, from what cascades passed
+    on, and from the newest report."""
     made = read(path)
     workspace = Workspace.here()
+    if any(each.deployment for each in made.cascades.values()):
+        made = measured.fill_cascades(made, all_measured(recorded()))
     if of is not None:
         made = measured.fill_from_traffic(made, of_task(workspace, of))
     try:

@@ -29,19 +29,19 @@ def list_deployments(json: JsonOption = False) -> None:
     """List what is deployed, and what share of its requests a cascade has passed on."""
     import msgspec
 
-    from freehold.gateway.cascade import measured
+    from freehold.gateway.cascade import all_measured
     from freehold.store.deployments import all_current, target_name
 
     store = recorded()
     found = all_current(store)
-    passed_on = {name: measured(store, each) for name, each in found.items()}
+    passed_on = all_measured(store)
     if json:
-        return as_json([msgspec.to_builtins(each) | {"escalated": passed_on[name]} for name, each in found.items()])
+        return as_json([msgspec.to_builtins(each) | {"escalated": passed_on.get(name)} for name, each in found.items()])
     rows = []
     for name, each in found.items():
         canary = ", ".join(f"{share.share:.0%} {target_name(share.target)}" for share in each.shares) or "–"
         fallbacks = ", ".join(map(target_name, each.fallbacks)) or "–"
-        rows.append([name, target_name(each.target), canary, fallbacks, _passed_on(each, passed_on[name])])
+        rows.append([name, target_name(each.target), canary, fallbacks, _passed_on(each, passed_on.get(name))])
     table(["name", "target", "canary", "fallbacks", "cascade"], rows)
 
 

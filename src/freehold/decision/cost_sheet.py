@@ -222,7 +222,10 @@ class Cascade(Section):
 
     first: str
     second: str
-    kept: Share = Field(description="Share of the jobs that the first answers for good.")
+    deployment: str | None = Field(None, description="The public name that runs it; its share is measured there.")
+    kept: Share | None = Field(
+        None, description="Share of the jobs that the first answers for good; left out: measured."
+    )
     accepted: Share | None = Field(None, description="Of all jobs, by both together.")
 
 

@@ -75,6 +75,8 @@ def lines_of(name: str, sheet: Sheet, jobs: Range) -> list[Line]:
     if name not in sheet.cascades:
         return _lines(sheet.options[name], sheet, jobs)
     cascade = sheet.cascades[name]
+    if cascade.kept is None:
+        raise UndeterminedError(f"what {cascade.first} keeps is unknown: give kept, or the deployment that measures it")
     kept = cascade.kept.range
     passed = Range(1 - kept.high, 1 - kept.value, 1 - kept.low)
     return [

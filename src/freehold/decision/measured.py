@@ -10,7 +10,7 @@ from typing import Any
 
 from freehold.decision.cost_sheet import Estimate, Option, Share, Sheet
 from freehold.decision.traffic import Seen, accepted, attempts, jobs_a_month, tokens, turns
-from freehold.records import CandidateFigures, CandidateKind, Report, Row
+from freehold.records import CandidateFigures, CandidateKind, Interval, Report, Row
 
 # Shares of right answers, which an accepted answer may be reckoned by; similarity of texts is no such share.
 _SHARES = {"accuracy", "exact_match"}
@@ -43,6 +43,21 @@ def fill_from_traffic(sheet: Sheet, seen: Sequence[Seen]) -> Sheet:
     }
     update = {name: value for name, value in measured.items() if value and name not in option.model_fields_set}
     return sheet.model_copy(update={"options": {**sheet.options, sheet.rented: option.model_copy(update=update)}})
+
+
+def fill_cascades(sheet: Sheet, passed_on: Mapping[str, Interval]) -> Sheet:
+    """The sheet with what each cascade's first option keeps, from the shares that deployments measured as passed on."""
+    update = {}
+    for name, cascade in sheet.cascades.items():
+        share = passed_on.get(cascade.deployment or "")
+        if cascade.kept is None and share is not None:
+            update[name] = cascade.model_copy(update={"kept": _kept(cascade.deployment or "", share)})
+    return sheet.model_copy(update={"cascades": {**sheet.cascades, **update}})
+
+
+def _kept(deployment: str, passed_on: Interval) -> Share:
+    low, value, high = (1 - _decimal(each) for each in (passed_on.high, passed_on.value, passed_on.low))
+    return Share(low=low, value=value, high=high, source=f"{deployment}: passed on of {passed_on.n:,} requests")
 
 
 def match(name: str, report: Report) -> CandidateFigures | None:

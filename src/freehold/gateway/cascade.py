@@ -21,7 +21,15 @@ from freehold.gateway.chat import ChatRequest, Reply, Turn
 from freehold.progress import Progress
 from freehold.records import AnswerType, ConfidenceCurve, Example, Interval, Split
 from freehold.store.database import Store
-from freehold.store.deployments import Cascade, Deployment, RemoteTarget, Target, cascade_since, target_name
+from freehold.store.deployments import (
+    Cascade,
+    Deployment,
+    RemoteTarget,
+    Target,
+    all_current,
+    cascade_since,
+    target_name,
+)
 from freehold.store.traffic import escalation
 from freehold.store.workspace import Workspace
 
@@ -64,6 +72,12 @@ def measured(store: Store, deployment: Deployment) -> Interval | None:
     owned = f"{deployment.name}: {target_name(deployment.cascade.of)}"
     seen = escalation(store, deployment.name, owned, cascade_since(store, deployment.name))
     return wilson(seen.escalated, seen.asked) if seen.asked else None
+
+
+def all_measured(store: Store) -> dict[str, Interval]:
+    """The share passed on by every deployment whose cascade was asked anything, by public name."""
+    shares = {name: measured(store, each) for name, each in all_current(store).items()}
+    return {name: share for name, share in shares.items() if share is not None}
 
 
 def _open(deployment: Deployment, to: Target) -> Deployment:
