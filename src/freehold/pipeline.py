@@ -99,10 +99,7 @@ def run(file: TaskFile, workspace: Workspace, progress: Progress) -> Outcome:
     """The whole flow, in order; raises the error of the first stage that cannot be carried out."""
     with workspace.exclusively(f"run-{file.task.task}"):
         flow = Flow(file, workspace, progress)
-        dataset = flow.data()
-        names = flow.candidates()
-        flow.rights(names)
-        bases = flow.pull(names)
+        dataset, bases = flow.prepare()
         flow.plan()
         flow.measure_incumbent()
         for base in bases:
@@ -126,10 +123,7 @@ def forgetting(file: TaskFile, workspace: Workspace, progress: Progress) -> list
         raise UserError(f"{file.path}: tune.method is none: nothing is tuned, so nothing can be forgotten")
     with workspace.exclusively(f"run-{file.task.task}"):
         flow = Flow(file, workspace, progress)
-        flow.data()
-        names = flow.candidates()
-        flow.rights(names)
-        bases = flow.pull(names)
+        _, bases = flow.prepare()
         return [change for base in bases for change in flow.measure_changes(base, flow.tune(base))]
 
 
@@ -155,6 +149,13 @@ class Flow:
         self._changes: list[Change] = []
 
     # -- what there is to work with ------------------------------------------------------------------------------
+
+    def prepare(self) -> tuple[Dataset, list[Base]]:
+        """The dataset and the bases; no base is fetched before the gate has let it through."""
+        dataset = self.data()
+        names = self.candidates()
+        self.rights(names)
+        return dataset, self.pull(names)
 
     def candidates(self) -> tuple[str, ...]:
         """The bases that the task names, or that its filter finds in the catalogue."""

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from freehold import pipeline, spec
-from freehold.catalogue import add, card, exported, gate, lineage, rights
+from freehold.catalogue import add, card, gate, lineage, rights
 from freehold.catalogue.add import Statement
 from freehold.catalogue.gate import Passage
 from freehold.catalogue.rights import Behind
@@ -16,6 +16,8 @@ from freehold.errors import RefusedError, UndeterminedError, UserError
 from freehold.progress import SILENT
 from freehold.records import AdapterManifest, Base, BaseFile, LossPoint
 from freehold.spec import Override, Use
+from freehold.store import exports
+from freehold.store.exports import Export
 from freehold.store.workspace import Workspace, read_record, write_record
 
 OVERRIDE = Override(by="Ada Lovelace", reason="licence signed with Meta on 2026-03-01")
@@ -146,22 +148,25 @@ def test_what_was_exported_carries_the_use_that_its_adapter_was_tuned_for(tmp_pa
     card.write(workspace.adapters / made.digest, made, Use(commercial=True), Behind(data=("cc-by-sa-4.0",)), workspace)
     folder = tmp_path / "out"
     folder.mkdir()
-    (folder / "model.gguf").write_bytes(b"GGUF")
-    export = card.write_export(folder, made, "a merged model, GGUF Q4_0", workspace)
+    card.write_beside(folder, made, "a merged model in GGUF", workspace)
     notice, text = (folder / "NOTICE").read_text(), (folder / "MODEL_CARD.md").read_text()
-    assert notice.startswith("triage: a merged model, GGUF Q4_0 of llama-3.1-8b, modified by tuning")
+    assert notice.startswith("triage: a merged model in GGUF of llama-3.1-8b, modified by tuning")
     assert "Built with Llama" in notice and "CC BY-SA 4.0" in notice
-    assert "a merged model, GGUF Q4_0" in text and "commercial True" in text and made.digest in text
-    assert list(export.files) == ["model.gguf"] and exported.all_of(workspace) == [export]
+    assert "a merged model in GGUF" in text and "commercial True" in text and made.digest in text
     write_record(workspace.adapters / made.digest / "manifest.json", made)
+    files = {"model.gguf": "0" * 64}
+    export = Export(
+        digest="", task="triage", adapter=made.digest, base=made.base, format="llama.cpp", encoding="Q4_0", files=files
+    ).named()
+    exports.keep(workspace, export)
     found = lineage.of("triage", workspace)
     assert [edge.child for edge in found.ancestors][:1] == ["triage (aaaaaaaaaaaa)"]
-    assert f"a merged model, GGUF Q4_0 ({export.digest[:12]})" in lineage.svg(found)
+    assert f"llama.cpp Q4_0 ({export.digest[:12]})" in lineage.svg(found)
 
 
 def test_an_export_of_an_adapter_without_a_record_states_no_use(tmp_path: Path) -> None:
     made = manifest("ernie-bot")
-    card.write_export(tmp_path / "out", made, "a PEFT adapter", Workspace(tmp_path / "w"))
+    card.write_beside(tmp_path / "out", made, "a PEFT adapter", Workspace(tmp_path / "w"))
     assert "| intended use | not stated |" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
     assert "its terms were not established" in (tmp_path / "out" / "NOTICE").read_text()
 

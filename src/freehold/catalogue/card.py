@@ -6,8 +6,7 @@ for (`use.json`), so that whatever is exported from it later is held to the same
 
 from pathlib import Path
 
-from freehold.catalogue import exported, licence, openness, rights
-from freehold.catalogue.exported import Export
+from freehold.catalogue import licence, openness, rights
 from freehold.catalogue.rights import Behind, Verdict
 from freehold.records import AdapterManifest, Record
 from freehold.spec import Use
@@ -33,16 +32,15 @@ def write(folder: Path, manifest: AdapterManifest, use: Use, behind: Behind, wor
     _write(folder, manifest, made_for, _ADAPTER, workspace)
 
 
-def write_export(folder: Path, manifest: AdapterManifest, form: str, workspace: Workspace) -> Export:
-    """Write both files into a folder that was exported from an adapter, and keep the export on record.
+def write_beside(folder: Path, manifest: AdapterManifest, form: str, workspace: Workspace) -> None:
+    """Write both files into a folder that is exported from an adapter.
 
-    `form` says what it holds, such as "a merged model, GGUF Q4_0". Without a record of what the adapter was made for,
-    the terms are those of a use of which nothing is stated.
+    `form` says what it holds, such as "a merged model in GGUF". Without a record of what the adapter was made for, the
+    terms are those of a use of which nothing is stated.
     """
     kept = workspace.adapters / manifest.digest / USE_FILE
     made_for = read_record(kept, MadeFor) if kept.exists() else MadeFor(use={}, behind=Behind())
     _write(folder, manifest, made_for, form, workspace)
-    return exported.keep(folder, manifest, form, (NOTICE_FILE, CARD_FILE), workspace)
 
 
 def _write(folder: Path, manifest: AdapterManifest, made_for: MadeFor, form: str, workspace: Workspace) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from freehold.catalogue import exported, model
+from freehold.catalogue import model
 from freehold.catalogue.model import Model
 from freehold.errors import UserError
 from freehold.records import AdapterManifest, Record
+from freehold.store import exports
 from freehold.store.layout import MANIFEST_FILE
 from freehold.store.workspace import Workspace
 
@@ -101,8 +102,9 @@ def _own(workspace: Workspace) -> Iterator[Edge]:
         child = _adapter(manifest.task, manifest.digest)
         how = f"adapter of this workspace, dataset {manifest.dataset[:12]}"
         yield Edge(parent=manifest.base, child=child, how=how, source=str(path))
-    for export in exported.all_of(workspace):
-        parent, child = _adapter(export.task, export.adapter), f"{export.form} ({export.digest[:12]})"
+    for export in exports.every(workspace):
+        form = f"{export.format} {export.encoding}" if export.encoding else export.format
+        parent, child = _adapter(export.task, export.adapter), f"{form} ({export.digest[:12]})"
         yield Edge(parent=parent, child=child, how="exported", source=export.folder)
 
 

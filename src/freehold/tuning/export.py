@@ -15,14 +15,12 @@ from typing import NamedTuple
 import msgspec
 
 from freehold.catalogue import card, model, pull
-from freehold.catalogue.rights import Behind
 from freehold.engines.merge import merge
 from freehold.engines.quantise import Encoding
 from freehold.errors import NotFoundError, UserError, did_you_mean
 from freehold.progress import Progress
 from freehold.records import AdapterManifest, Base
 from freehold.render import Prompt, Renderer
-from freehold.spec import Use
 from freehold.store import exports
 from freehold.store.exports import Export
 from freehold.store.layout import ADAPTER_GGUF, BASE_FILE, MANIFEST_FILE
@@ -139,13 +137,8 @@ def _goods(order: Order, workspace: Workspace, progress: Progress) -> _Goods:
 
 
 def _papers(goods: _Goods, wanted: Format, folder: Path) -> None:
-    """What lies beside the model. NOTICE and card are the adapter's own, which know the task's use."""
-    made = goods.adapter_folder
-    if all((made / name).is_file() for name in (card.NOTICE_FILE, card.CARD_FILE)):
-        for name in (card.NOTICE_FILE, card.CARD_FILE):
-            shutil.copyfile(made / name, folder / name)
-    else:
-        card.write(folder, goods.manifest, Use(), Behind(), goods.workspace)
+    """What lies beside the model; NOTICE and card know the use that the adapter was tuned for."""
+    card.write_beside(folder, goods.manifest, wanted.what, goods.workspace)
     write_atomically(folder / _PROMPT, msgspec.json.format(msgspec.json.encode(goods.manifest.render)))
     write_atomically(folder / "README.md", _readme(goods, wanted).encode())
 
