@@ -1,5 +1,6 @@
 """Traffic is split into the tasks it is made of, and ranked by what is known."""
 
+import csv
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -15,11 +16,13 @@ from freehold.decision.planner import prospects
 from freehold.decision.ranges import exactly
 from freehold.decision.tasks import OTHER, Group, split
 from freehold.decision.traffic import Seen, accepted, days, jobs_a_month, turns
+from freehold.engines.llamacpp_embedder import embedder_of
 from freehold.records import Plan
 from freehold.store.database import connect
 from freehold.store.exchanges import Attempt, Entry, Exchange, Feedback, record, say
 from freehold.store.workspace import Workspace
 
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 DAY = 86_400_000_000
 PLAN = Plan(metric="accuracy", margin=0.05, confidence=0.95, seed=0)
 CARDS = ["my card was declined", "when does my new card arrive", "activate the card please", "card stolen, block it"]
@@ -60,6 +63,25 @@ def test_what_has_neither_is_parted_by_meaning() -> None:
     groups = {each.id: group.name for group in split(mixed) for each in group.seen}
     cards, sky = (Counter(groups[f"x{at + start:06}"] for at in range(40)) for start in (0, 100))
     assert not set(cards) & set(sky)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data beside the checkout")
+def test_an_embedding_model_finds_assorted_questions_that_words_do_not(minilm_folder: Path) -> None:
+    with (SHARED / "banking77" / "train.csv").open(encoding="utf-8", newline="") as file:
+        bank = [row["text"] for row in csv.DictReader(file)][::25]
+    asked = [json.loads(line)["turns"][0] for line in (SHARED / "mt_bench.jsonl").read_text().splitlines()]
+    embedder = embedder_of(minilm_folder)
+    embedder.start()
+    try:
+        requests = [seen(at, user=text) for at, text in enumerate([*bank, *asked])]
+        groups = split(requests, lambda texts: [each.vector for each in embedder.embed(texts, cut=True)])
+    finally:
+        embedder.stop()
+    home = {each.id: group.name for group in groups for each in group.seen}
+    questions = Counter(home[f"x{at:06}"] for at in range(len(bank), len(requests)))
+    name, found = questions.most_common(1)[0]
+    strays = sum(home[f"x{at:06}"] == name for at in range(len(bank)))
+    assert found >= 0.9 * len(asked) and strays <= 0.1 * len(bank)
 
 
 texts = st.sampled_from(["", "the", "مرحبا كيف حالك", "我想转账", "why 17?", "Translate this: x", *CARDS])

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -13,9 +14,11 @@ from freehold.decision.page import money
 from freehold.decision.planner import Prospect, prospects
 from freehold.decision.power import about
 from freehold.decision.ranges import Range, exactly
-from freehold.decision.tasks import split
+from freehold.decision.tasks import Group, split
 from freehold.decision.traffic import Seen
+from freehold.engines.llamacpp_embedder import embedder_of
 from freehold.errors import NotFoundError, UserError
+from freehold.evaluation.scorers.similarity import MODEL as EMBEDDER
 from freehold.records import Plan
 from freehold.store.database import connect
 from freehold.store.exchanges import Exchange, Feedback
@@ -23,6 +26,7 @@ from freehold.store.traffic import Spent, costed
 from freehold.store.workspace import Workspace
 
 _HOURS_A_DAY = 24
+_READ = 600  # characters of a message that tell its meaning
 
 
 def tasks(
@@ -38,9 +42,10 @@ def tasks(
     if not 0 < margin < 1:
         raise UserError(f"--margin is {margin}; it lies between 0 and 1")
     per_day = _per_day(machine)
-    seen = list(captured(Workspace.here()))
+    workspace = Workspace.here()
+    seen = list(captured(workspace))
     plan = Plan(metric="accuracy", margin=margin, confidence=0.95, seed=0)
-    found = prospects(split(seen), plan, per_day)
+    found = prospects(_split(workspace, seen), plan, per_day)
     if json:
         as_json([_json(each) for each in found])
         return
@@ -50,16 +55,39 @@ def tasks(
     )
     covered = f"{found[0].days} {'day' if found[0].days == 1 else 'days'}"
     say(f"\n  {len(seen):,} requests over {covered} · told apart by system prompt, template and meaning")
+    if not _embedder(workspace).is_dir():
+        say(f"  meaning is told by words alone; `freehold pull {EMBEDDER}` tells assorted questions apart as well")
     if machine is None:
         say("  savings need what a machine costs: --machine 0.04 (an hour)")
 
 
 def of_task(workspace: Workspace, name: str) -> Sequence[Seen]:
     """The captured requests of one task; raises `NotFoundError` that lists the tasks there are."""
-    groups = {group.name: group.seen for group in split(list(captured(workspace)))}
+    groups = {group.name: group.seen for group in _split(workspace, list(captured(workspace)))}
     if name not in groups:
         raise NotFoundError(f"the traffic holds no task {name}; it holds {', '.join(groups)}")
     return groups[name]
+
+
+def _split(workspace: Workspace, seen: Sequence[Seen]) -> list[Group]:
+    """The tasks in the traffic, told apart with the embedding model where it is on this disk."""
+    if not _embedder(workspace).is_dir():
+        return split(seen)
+    embedder = embedder_of(_embedder(workspace))
+
+    def embed(texts: Sequence[str]) -> list[tuple[float, ...]]:
+        embedder.start()
+        readable = [text[:_READ] if text.strip() else "-" for text in texts]
+        return [each.vector for each in embedder.embed(readable, cut=True)]
+
+    try:
+        return split(seen, embed)
+    finally:
+        embedder.stop()
+
+
+def _embedder(workspace: Workspace) -> Path:
+    return workspace.models / EMBEDDER
 
 
 def captured(workspace: Workspace) -> Iterator[Seen]:
