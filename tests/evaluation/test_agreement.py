@@ -12,7 +12,6 @@ from freehold.evaluation.judge.agreement import agree, items
 from freehold.evaluation.statistics import alpha, kappa, ppi_mean
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "judge_votes"
-SHARED = SHARED if SHARED.exists() else Path("/work/shared/data/judge_votes")
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data/judge_votes beside the checkout")
 
 

@@ -14,7 +14,6 @@ from freehold.evaluation.arena import bradley_terry, checks, rank, style, votes
 from freehold.evaluation.arena.rank import Method, Resampling, Scale
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "arena"
-SHARED = SHARED if SHARED.exists() else Path("/work/shared/data/arena")
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data/arena beside the checkout")
 Call = Callable[..., int]
 

@@ -15,7 +15,6 @@ from freehold.render import Renderer
 from freehold.store.answers import Answers
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "mmlu"
-SHARED = SHARED if SHARED.exists() else Path("/work/shared/data/mmlu")
 HEAD = "question,choice0,choice1,choice2,choice3,answer\n"
 
 

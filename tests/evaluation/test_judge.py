@@ -20,7 +20,6 @@ from freehold.render import Renderer
 from freehold.store.answers import Answers
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "mt_bench.jsonl"
-SHARED = SHARED if SHARED.exists() else Path("/work/shared/data/mt_bench.jsonl")
 NAMES = ("left", "right")
 
 
