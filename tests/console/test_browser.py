@@ -73,6 +73,7 @@ def test_traffic_stays_live(house: ConsoleHouse, watched: Watched) -> None:
 def test_a_blind_vote(house: ConsoleHouse, watched: Watched) -> None:
     page = watched.page
     page.goto(f"{house.url}/arena/{TASK}")
+    assert page.get_by_role("button", name="Both are bad").is_hidden(), "nobody votes before the answers are there"
     page.get_by_label("To both").fill("payroll is late again")
     page.get_by_role("button", name="Ask both").click()
     page.get_by_role("button", name="Both are bad").wait_for()
