@@ -16,7 +16,7 @@ from freehold.tuning import train as training
 from freehold.tuning.base import load_base
 from freehold.tuning.batches import Tokens, ordered_batches, shuffled_batches, split_prefix
 from freehold.tuning.checkpoint import TrainerState, load_checkpoint, save_checkpoint
-from freehold.tuning.forward import answer_loss
+from freehold.tuning.forward import answer_loss, prepare
 from freehold.tuning.lora import add_adapters, load_adapter, save_adapter
 from freehold.tuning.recipe import LoraRecipe
 from freehold.tuning.train import Trained, TrainingJob, train
@@ -91,8 +91,10 @@ def test_the_shared_prefix_changes_neither_loss_nor_gradient(tiny_base: Path, co
             parameter.add_(0.01 * torch.randn_like(parameter))
     prefix, tokens = split_prefix(colours[:6])
     assert len(prefix) > 10
+    prepare(model)
     loss, count = answer_loss(model, prefix, tokens)
     loss.backward()
+    model.set_attn_implementation("eager")
     ours = {name: parameter.grad.clone() for name, parameter in parameters.items() if parameter.grad is not None}
     model.zero_grad()
     textbook = torch.stack([_textbook_loss(model, each) for each in colours[:6]]).sum()

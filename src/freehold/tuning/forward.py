@@ -2,66 +2,145 @@
 
 A causal model's activations at the shared prefix do not depend on what follows, so computing them once and letting
 every example attend to the same keys and values gives the same loss and, summed over the examples, the same gradient.
+
+A batch is one row of tokens, so that every matrix product is one product: the prefix, then the rests of the examples,
+each padded on the right to the longest, where causal attention never looks. The model's attention is replaced by one
+that knows this arrangement (`pack`); all the rest is the model's own code.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from freehold.tuning.batches import Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+ATTENTION = "freehold_shared_prefix"
+
+
+class Packed(NamedTuple):
+    """A batch as the model reads it; `at` are the places that predict the answers' tokens, `targets` those tokens.
+
+    `ids` and `positions` are (1, P + B · L) for a prefix of P tokens and B examples padded to L; `mask` is
+    (1, 1, L, P + L), 0 where a token of an example may look and −∞ elsewhere. All examples share it.
+    """
+
+    ids: "Tensor"
+    positions: "Tensor"
+    mask: "Tensor"
+    at: "Tensor"
+    targets: "Tensor"
+
+
+def prepare(model: Any) -> None:  # noqa: ANN401 (a transformers model)
+    """Have the model attend over packed batches; it then reads nothing else."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, _attention)
+    model.set_attn_implementation(ATTENTION)
+
+
+def pack(prefix: Sequence[int], batch: Sequence[Tokens], device: Any) -> Packed:  # noqa: ANN401 (a torch device)
+    """The examples after their shared prefix, as one row."""
+    import torch
+
+    shared, length = len(prefix), max(each.length for each in batch)
+    rests = torch.zeros(len(batch), length, dtype=torch.long)
+    for row, each in enumerate(batch):
+        rests[row, : each.length] = torch.tensor(each.prompt + each.answer)
+    places = [
+        (shared + row * length + len(each.prompt) + at - 1, token)
+        for row, each in enumerate(batch)
+        for at, token in enumerate(each.answer)
+    ]
+    at, targets = zip(*places, strict=True)
+    mask = torch.zeros(1, 1, length, shared + length)
+    mask[..., shared:] = torch.full((length, length), float("-inf")).triu(1)
+    tensors = (
+        torch.cat([torch.tensor(prefix, dtype=torch.long), rests.flatten()])[None],
+        torch.cat([torch.arange(shared), (shared + torch.arange(length)).repeat(len(batch))])[None],
+        mask,
+        torch.tensor(at),
+        torch.tensor(targets),
+    )
+    return Packed(*(each.to(device) for each in tensors))
+
 
 def answer_loss(model: Any, prefix: Sequence[int], batch: Sequence[Tokens]) -> "tuple[Tensor, int]":  # noqa: ANN401
     """Cross-entropy summed over the answers' tokens, in float32, and how many tokens those are.
 
-    `model` is a causal language model of transformers. Examples are padded on the right, where causal attention never
-    looks, so padding needs no mask.
+    `model` is a causal language model of transformers that `prepare` has seen.
     """
-    import torch
+    packed = pack(prefix, batch, next(model.parameters()).device)
+    hidden = model.base_model(
+        packed.ids, position_ids=packed.positions, attention_mask=packed.mask, use_cache=False
+    ).last_hidden_state
+    return loss_at(model, hidden, packed)
+
+
+def loss_at(model: Any, hidden: "Tensor", packed: Packed) -> "tuple[Tensor, int]":  # noqa: ANN401
+    """The loss from the last hidden states, (1, tokens, width): logits are computed at the answers only."""
     from torch.nn.functional import cross_entropy
 
-    on = next(model.parameters()).device
-    length = max(each.length for each in batch)
-    ids = torch.zeros(len(batch), length, dtype=torch.long)
-    for row, each in enumerate(batch):
-        ids[row, : each.length] = torch.tensor(each.prompt + each.answer)
-    hidden = _hidden(model.base_model, prefix, ids.to(on))
-    rows, columns, targets = _answer_positions(batch)
-    logits = model.get_output_embeddings()(hidden[rows.to(on), columns.to(on)])
-    return cross_entropy(logits.float(), targets.to(on), reduction="sum"), len(targets)
+    logits = model.get_output_embeddings()(hidden[0, packed.at])
+    return cross_entropy(logits.float(), packed.targets, reduction="sum"), len(packed.targets)
 
 
-def _hidden(decoder: Any, prefix: Sequence[int], ids: "Tensor") -> "Tensor":  # noqa: ANN401
-    """Last hidden states of the ids, (examples, length, width), each row continuing the prefix."""
-    import torch
-    from transformers import DynamicCache
+def _attention(  # noqa: PLR0913 (transformers' interface)
+    module: Any,  # noqa: ANN401
+    query: "Tensor",
+    key: "Tensor",
+    value: "Tensor",
+    attention_mask: "Tensor",
+    scaling: float,
+    sliding_window: int | None = None,
+    **_: object,
+) -> "tuple[Tensor, None]":
+    """transformers' attention interface over a packed row: states (1, heads, tokens, width of a head).
 
-    result: Tensor
-    if not prefix:
-        result = decoder(ids, use_cache=False).last_hidden_state
-        return result
-    shared = decoder(torch.tensor([list(prefix)], device=ids.device), use_cache=True).past_key_values
-    cache = DynamicCache()
-    for index, layer in enumerate(shared.layers):
-        cache.update(_repeat(layer.keys, len(ids)), _repeat(layer.values, len(ids)), index)
-    result = decoder(ids, past_key_values=cache, use_cache=True).last_hidden_state
-    return result
-
-
-def _repeat(states: "Tensor", count: int) -> "Tensor":
-    return states.expand(count, -1, -1, -1)
-
-
-def _answer_positions(batch: Sequence[Tokens]) -> "tuple[Tensor, Tensor, Tensor]":
-    """Row, column and target of every answer token; the column is the position that predicts it."""
+    The prefix attends to itself; each example attends to the prefix and to itself.
+    """
     import torch
 
-    places = [
-        (row, len(each.prompt) + at - 1, token)
-        for row, each in enumerate(batch)
-        for at, token in enumerate(each.answer)
-    ]
-    rows, columns, targets = zip(*places, strict=True)
-    return torch.tensor(rows), torch.tensor(columns), torch.tensor(targets)
+    length = attention_mask.shape[-2]
+    shared = attention_mask.shape[-1] - length
+    mask = _windowed(attention_mask, shared, sliding_window)
+    rests = [_rests(states, shared, length) for states in (query, key, value)]
+    first = [states[:, :, :shared] for states in (query, key, value)]
+    count = rests[0].shape[0]
+    keys, values = (
+        torch.cat([prefix.expand(count, -1, -1, -1), own], 2) for prefix, own in zip(first[1:], rests[1:], strict=True)
+    )
+    examples = _attend(rests[0], keys, values, mask, scaling).reshape(1, -1, query.shape[1], value.shape[-1])
+    if not shared:
+        return examples, None
+    causal = torch.full((shared, shared), float("-inf"), device=query.device).triu(1)[None, None]
+    prefix = _attend(*first, _windowed(causal, 0, sliding_window), scaling)
+    return torch.cat([prefix, examples], 1), None
+
+
+def _rests(states: "Tensor", shared: int, length: int) -> "Tensor":
+    """(1, heads, P + B · L, width) → the examples alone, (B, heads, L, width)."""
+    return states[0, :, shared:].unflatten(1, (-1, length)).transpose(0, 1)
+
+
+def _windowed(mask: "Tensor", shared: int, window: int | None) -> "Tensor":
+    """The mask of a layer that looks back no further than `window` tokens."""
+    import torch
+
+    if window is None or mask.shape[-1] <= window:
+        return mask
+    own = shared + torch.arange(mask.shape[-2], device=mask.device)
+    distance = own[:, None] - torch.arange(mask.shape[-1], device=mask.device)
+    return mask.masked_fill(distance >= window, float("-inf"))
+
+
+def _attend(query: "Tensor", key: "Tensor", value: "Tensor", mask: "Tensor", scaling: float) -> "Tensor":
+    """Softmax attention, (B, heads, L, width) → (B, L, heads, width); query heads that share a key head go together."""
+    count, heads, length, width = query.shape
+    groups = key.shape[1]
+    grouped = query.reshape(count, groups, -1, width)
+    scores = (grouped @ key.transpose(-1, -2)).unflatten(2, (-1, length)).float() * scaling
+    shares = (scores + mask[:, :, None]).softmax(-1).to(value.dtype).flatten(2, 3)
+    return (shares @ value).reshape(count, heads, length, -1).transpose(1, 2)

@@ -5,6 +5,7 @@ y = W x + (alpha / rank) · B A x, with W frozen, A random, B zero (Hu et al. 20
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,28 +50,37 @@ def _targets(model: "nn.Module") -> "Iterator[tuple[str, nn.Module, str, nn.Line
 
 
 def _adapted(linear: "nn.Linear", recipe: LoraRecipe, generator: Any) -> Any:  # noqa: ANN401 (torch types)
-    """A linear layer with an adapter beside it; the adapter is kept in float32 and computed in the input's type."""
+    """A linear layer with an adapter beside it: A uniform with variance 1 / inputs, B zero, both in float32."""
     import torch
+
+    draw = torch.rand(recipe.rank, linear.in_features, generator=generator) * 2 - 1
+    zero = torch.zeros(linear.out_features, recipe.rank)
+    on = linear.weight.device
+    return _adapted_class()(
+        linear, (draw / math.sqrt(linear.in_features)).to(on), zero.to(on), recipe.alpha / recipe.rank
+    )
+
+
+@cache
+def _adapted_class() -> Any:  # noqa: ANN401
+    """The class of an adapted layer: one for all layers, so that the compiler sees one kind of layer, not thirty."""
     from torch import nn
     from torch.nn.functional import linear as product
 
     class Adapted(nn.Module):  # type: ignore[misc]  # torch is untyped here
-        def __init__(self) -> None:
+        """The adapter is kept in float32 and computed in the input's type."""
+
+        def __init__(self, linear: "nn.Linear", a: "Tensor", b: "Tensor", scale: float) -> None:
             super().__init__()
-            bound = math.sqrt(3.0 / linear.in_features)
-            random = torch.rand(recipe.rank, linear.in_features, generator=generator) * 2 - 1
-            device = linear.weight.device
-            self.lora_a = nn.Parameter((random * bound / math.sqrt(3.0)).to(device))
-            self.lora_b = nn.Parameter(torch.zeros(linear.out_features, recipe.rank, device=device))
-            self.linear = linear
-            self.scale = recipe.alpha / recipe.rank
+            self.linear, self.scale = linear, scale
+            self.lora_a, self.lora_b = nn.Parameter(a), nn.Parameter(b)
 
         def forward(self, x: "Tensor") -> "Tensor":
             low = product(x, self.lora_a.to(x.dtype))
             result: Tensor = self.linear(x) + product(low, (self.lora_b * self.scale).to(x.dtype))
             return result
 
-    return Adapted()
+    return Adapted
 
 
 def save_adapter(folder: Path, tensors: "Mapping[str, Tensor]", recipe: LoraRecipe, base: str) -> None:

@@ -48,8 +48,8 @@ def choose(settings: LoraSettings, examples: int, labels: int) -> tuple[LoraReci
 
 
 def _epochs(examples: int, labels: int) -> tuple[int, str]:
-    """Passes enough for about 150 visits a label (3,000 in all where there are none), between 2 and 8."""
+    """Passes enough for about 150 visits a label (3,000 in all where there are none), between 3 and 8."""
     visits = 150 * labels or 3000
-    epochs = max(2, min(8, round(visits / max(examples, 1))))
+    epochs = max(3, min(8, round(visits / max(examples, 1))))
     what = f"{examples:,} training examples" + (f" of {labels} labels" if labels else "")
     return epochs, f"from the data: {what}; stops early on validation loss"

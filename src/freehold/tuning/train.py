@@ -18,7 +18,7 @@ from freehold.render import Rendered
 from freehold.tuning.base import load_base
 from freehold.tuning.batches import Tokens, ordered_batches, shuffled_batches, split_prefix
 from freehold.tuning.checkpoint import TrainerState, load_checkpoint, save_checkpoint
-from freehold.tuning.forward import answer_loss
+from freehold.tuning.forward import answer_loss, prepare
 from freehold.tuning.lora import add_adapters
 from freehold.tuning.recipe import LoraRecipe
 
@@ -66,9 +66,10 @@ class _Trainer:
 
         self._job, self._path = job, checkpoint
         self._model = load_base(job.base_folder)
+        prepare(self._model)
         self._parameters = add_adapters(self._model, job.recipe, job.seed)
         self._optimizer = torch.optim.AdamW(
-            self._parameters.values(), lr=job.recipe.learning_rate, weight_decay=job.recipe.weight_decay
+            self._parameters.values(), lr=job.recipe.learning_rate, weight_decay=job.recipe.weight_decay, fused=True
         )
         self._prefix, tokens = split_prefix([*job.train, *job.validation])
         self._train, self._validation = tokens[: len(job.train)], tokens[len(job.train) :]
