@@ -200,6 +200,12 @@ class LoraSettings(Section):
     batch_tokens: int | None = Field(None, ge=64, description="Tokens a step.")
 
 
+class UpperLoraSettings(LoraSettings):
+    """Adapters on the upper half of the layers only: about twice as fast, since what lies below is computed once."""
+
+    method: Literal["upper-lora"] = Field("upper-lora", description="Train adapters on the upper half of the layers.")  # type: ignore[assignment]
+
+
 class NoTuning(Section):
     """Measure bases as they are."""
 
@@ -214,7 +220,7 @@ Candidates = Annotated[
     Annotated[tuple[str, ...], Tag("list")] | Annotated[CandidateFilter, Tag("filter")],
     Discriminator(_list_or_filter),
 ]
-Tune = Annotated[LoraSettings | NoTuning, Field(discriminator="method")]
+Tune = Annotated[LoraSettings | UpperLoraSettings | NoTuning, Field(discriminator="method")]
 
 
 class Decide(Section):
@@ -505,7 +511,9 @@ def _shown(given: object) -> str:
 
 
 def _permitted(field: str) -> list[str]:
-    models = {"answer": (LabelAnswer, JsonAnswer, TextAnswer), "tune": (LoraSettings, NoTuning)}[field]
+    models = {"answer": (LabelAnswer, JsonAnswer, TextAnswer), "tune": (LoraSettings, UpperLoraSettings, NoTuning)}[
+        field
+    ]
     tags = [model.model_fields[_TAGGED[field]].annotation for model in models]
     return [str(get_args(tag)[0]) for tag in tags]
 
@@ -520,7 +528,7 @@ def _fields_of(parent: str) -> list[str]:
         "use": [Use],
         "use.override": [Override],
         "candidates": [CandidateFilter],
-        "tune": [LoraSettings, NoTuning],
+        "tune": [LoraSettings, UpperLoraSettings, NoTuning],
         "decide": [Decide],
         "guard": [Guard],
         "export": [Export],

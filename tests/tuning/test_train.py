@@ -16,9 +16,9 @@ from freehold.tuning import train as training
 from freehold.tuning.base import load_base
 from freehold.tuning.batches import Tokens, ordered_batches, shuffled_batches, split_prefix
 from freehold.tuning.checkpoint import TrainerState, load_checkpoint, save_checkpoint
-from freehold.tuning.forward import answer_loss, prepare
+from freehold.tuning.forward import answer_loss, pack, prepare
 from freehold.tuning.lora import add_adapters, load_adapter, save_adapter
-from freehold.tuning.recipe import LoraRecipe
+from freehold.tuning.recipe import LoraRecipe, UpperLoraRecipe
 from freehold.tuning.train import Trained, TrainingJob, train
 
 RECIPE = LoraRecipe(rank=4, alpha=8.0, learning_rate=1e-2, epochs=3, batch_tokens=64, patience=9)
@@ -62,6 +62,21 @@ def test_resumes_as_if_it_had_never_stopped(
     assert all(torch.equal(resumed.tensors[name], whole.tensors[name]) for name in whole.tensors)
 
 
+def test_upper_layers_train_on_kept_states_as_on_the_whole_model(
+    tiny_base: Path, colours: list[Rendered], tmp_path: Path
+) -> None:
+    """Taking the frozen lower layer off changes the losses by rounding only, and its layers carry no adapter."""
+    recipe = UpperLoraRecipe(rank=4, alpha=8.0, learning_rate=1e-2, epochs=2, batch_tokens=64)
+    job = TrainingJob("upper", tiny_base, colours[:18], colours[18:], recipe, seed=0)
+    kept = train(job, tmp_path / "kept", SILENT)
+    assert {name.split(".")[4] for name in kept.tensors} == {"1"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training._Trainer, "_take_off", lambda self: None)
+        whole = train(job, tmp_path / "whole", SILENT)
+    for ours, theirs in zip(kept.state.losses, whole.state.losses, strict=True):
+        assert math.isclose(ours.train, theirs.train, rel_tol=0.02)
+
+
 def _killed_after(count: int) -> Callable[..., object]:
     calls = 0
 
@@ -92,7 +107,7 @@ def test_the_shared_prefix_changes_neither_loss_nor_gradient(tiny_base: Path, co
     prefix, tokens = split_prefix(colours[:6])
     assert len(prefix) > 10
     prepare(model)
-    loss, count = answer_loss(model, prefix, tokens)
+    loss, count = answer_loss(model, pack(prefix, tokens, "cpu"))
     loss.backward()
     model.set_attn_implementation("eager")
     ours = {name: parameter.grad.clone() for name, parameter in parameters.items() if parameter.grad is not None}

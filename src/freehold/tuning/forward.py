@@ -67,22 +67,18 @@ def pack(prefix: Sequence[int], batch: Sequence[Tokens], device: Any) -> Packed:
     return Packed(*(each.to(device) for each in tensors))
 
 
-def answer_loss(model: Any, prefix: Sequence[int], batch: Sequence[Tokens]) -> "tuple[Tensor, int]":  # noqa: ANN401
+def answer_loss(model: Any, packed: Packed, states: "Tensor | None" = None) -> "tuple[Tensor, int]":  # noqa: ANN401
     """Cross-entropy summed over the answers' tokens, in float32, and how many tokens those are.
 
-    `model` is a causal language model of transformers that `prepare` has seen.
+    `model` is a causal language model of transformers that `prepare` has seen; where its lower layers were taken off
+    (`frozen.py`), `states` are what they made of the batch. Logits are computed at the answers only.
     """
-    packed = pack(prefix, batch, next(model.parameters()).device)
-    hidden = model.base_model(
-        packed.ids, position_ids=packed.positions, attention_mask=packed.mask, use_cache=False
-    ).last_hidden_state
-    return loss_at(model, hidden, packed)
-
-
-def loss_at(model: Any, hidden: "Tensor", packed: Packed) -> "tuple[Tensor, int]":  # noqa: ANN401
-    """The loss from the last hidden states, (1, tokens, width): logits are computed at the answers only."""
     from torch.nn.functional import cross_entropy
 
+    entry = {"input_ids": packed.ids} if states is None else {"inputs_embeds": states}
+    hidden = model.base_model(
+        **entry, position_ids=packed.positions, attention_mask=packed.mask, use_cache=False
+    ).last_hidden_state
     logits = model.get_output_embeddings()(hidden[0, packed.at])
     return cross_entropy(logits.float(), packed.targets, reduction="sum"), len(packed.targets)
 

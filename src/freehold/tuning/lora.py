@@ -13,7 +13,7 @@ import msgspec
 
 from freehold.errors import ModelFileError
 from freehold.store.workspace import atomic_file, write_atomically
-from freehold.tuning.recipe import LoraRecipe
+from freehold.tuning.recipe import LoraRecipe, frozen_layers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,13 +24,13 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 
 def add_adapters(model: "nn.Module", recipe: LoraRecipe, seed: int) -> "dict[str, nn.Parameter]":
-    """Freeze the model and put an adapter on every target layer; returns the trained parameters by PEFT's names."""
+    """Freeze the model and put adapters on the layers that the recipe trains; returns them by PEFT's names."""
     import torch
 
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     parameters: dict[str, nn.Parameter] = {}
-    for name, parent, leaf, linear in list(_targets(model)):
+    for name, parent, leaf, linear in list(_targets(model, frozen_layers(recipe, model.config.num_hidden_layers))):
         adapted = _adapted(linear, recipe, generator)
         setattr(parent, leaf, adapted)
         parameters[f"base_model.model.{name}.lora_A.weight"] = adapted.lora_a
@@ -40,13 +40,20 @@ def add_adapters(model: "nn.Module", recipe: LoraRecipe, seed: int) -> "dict[str
     return parameters
 
 
-def _targets(model: "nn.Module") -> "Iterator[tuple[str, nn.Module, str, nn.Linear]]":
+def _targets(model: "nn.Module", first: int) -> "Iterator[tuple[str, nn.Module, str, nn.Linear]]":
+    """The linear layers that may carry an adapter, of the model's layers from number `first` on."""
     from torch import nn
 
     for name, module in model.named_modules():
         parent_name, _, leaf = name.rpartition(".")
-        if leaf in TARGETS and isinstance(module, nn.Linear):
+        if leaf in TARGETS and isinstance(module, nn.Linear) and layer_of(name) >= first:
             yield name, model.get_submodule(parent_name), leaf, module
+
+
+def layer_of(name: str) -> int:
+    """The number of the layer that a parameter or module belongs to: 7 of `model.layers.7.mlp.up_proj`."""
+    parts = name.split(".")
+    return int(parts[parts.index("layers") + 1])
 
 
 def _adapted(linear: "nn.Linear", recipe: LoraRecipe, generator: Any) -> Any:  # noqa: ANN401 (torch types)
@@ -97,6 +104,7 @@ def save_adapter(folder: Path, tensors: "Mapping[str, Tensor]", recipe: LoraReci
         "lora_dropout": 0.0,
         "bias": "none",
         "target_modules": list(TARGETS),
+        "layers_to_transform": sorted({layer_of(name) for name in tensors}),
         "inference_mode": True,
     }
     with atomic_file(folder / ADAPTER_FILE) as handle:

@@ -1,7 +1,7 @@
 """How a candidate is tuned: a small typed record, with a reason for every number that the user left out."""
 
 from freehold.records import Record
-from freehold.spec import LoraSettings, Resolved
+from freehold.spec import LoraSettings, Resolved, UpperLoraSettings
 
 
 class LoraRecipe(Record, frozen=True, kw_only=True, tag="lora"):
@@ -22,6 +22,16 @@ class LoraRecipe(Record, frozen=True, kw_only=True, tag="lora"):
     patience: int = 2
 
 
+class UpperLoraRecipe(LoraRecipe, frozen=True, kw_only=True, tag="upper-lora"):
+    """Adapters on the upper half of the layers. What the frozen lower half makes of an example never changes, so it is
+    computed once and kept over all epochs."""
+
+
+def frozen_layers(recipe: LoraRecipe, layers: int) -> int:
+    """How many of a model's layers, from the bottom, carry no adapter."""
+    return layers // 2 if isinstance(recipe, UpperLoraRecipe) else 0
+
+
 def choose(settings: LoraSettings, examples: int, labels: int) -> tuple[LoraRecipe, list[Resolved]]:
     """The recipe for so many training examples of so many labels (0: none), and where each number came from."""
     epochs, why_epochs = _epochs(examples, labels)
@@ -37,7 +47,8 @@ def choose(settings: LoraSettings, examples: int, labels: int) -> tuple[LoraReci
         given = getattr(settings, name)
         values[name] = value if given is None else given
         rows.append(Resolved(f"tune.{name}", values[name], why if given is None else "task file"))
-    recipe = LoraRecipe(
+    kind = UpperLoraRecipe if isinstance(settings, UpperLoraSettings) else LoraRecipe
+    recipe = kind(
         rank=int(values["rank"]),
         alpha=2.0 * values["rank"],
         learning_rate=float(values["learning_rate"]),

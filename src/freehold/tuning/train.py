@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from freehold.catalogue.fit import available_bytes
 from freehold.progress import Progress, Step
 from freehold.records import LossPoint, digest
 from freehold.render import Rendered
+from freehold.tuning import frozen
 from freehold.tuning.base import load_base
 from freehold.tuning.batches import Tokens, ordered_batches, shuffled_batches, split_prefix
 from freehold.tuning.checkpoint import TrainerState, load_checkpoint, save_checkpoint
-from freehold.tuning.forward import answer_loss, prepare
+from freehold.tuning.fit import must_checkpoint, saved_bytes
+from freehold.tuning.forward import Packed, answer_loss, pack, prepare
+from freehold.tuning.frozen import FrozenStates, require_room, take_off
 from freehold.tuning.lora import add_adapters
-from freehold.tuning.recipe import LoraRecipe
+from freehold.tuning.recipe import LoraRecipe, frozen_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,8 +55,8 @@ class Trained:
 def train(job: TrainingJob, checkpoint: Path, progress: Progress) -> Trained:
     """Train to the end, from the checkpoint where there is one of this job."""
     total = job.recipe.epochs * len(job.train)
+    trainer = _Trainer(job, checkpoint, progress)
     with progress.step("tune", total) as step:
-        trainer = _Trainer(job, checkpoint)
         trainer.resume(step)
         trainer.run(step)
     return trainer.result()
@@ -61,7 +65,7 @@ def train(job: TrainingJob, checkpoint: Path, progress: Progress) -> Trained:
 class _Trainer:
     """Holds model, adapter, optimiser and state while a job runs."""
 
-    def __init__(self, job: TrainingJob, checkpoint: Path) -> None:
+    def __init__(self, job: TrainingJob, checkpoint: Path, progress: Progress) -> None:
         import torch
 
         self._job, self._path = job, checkpoint
@@ -74,6 +78,8 @@ class _Trainer:
         self._prefix, tokens = split_prefix([*job.train, *job.validation])
         self._train, self._validation = tokens[: len(job.train)], tokens[len(job.train) :]
         self._state = TrainerState(job=job.name, steps=job.recipe.epochs * len(self._batches(0)))
+        self._frozen = self._take_off(progress)
+        self._checkpoint_where_needed()
         self._best: dict[str, Tensor] = {}
         self._since = self._saved = 0.0
 
@@ -120,12 +126,42 @@ class _Trainer:
             group["lr"] = self._learning_rate(
                 (self._state.epoch + self._state.batch / batches) / self._job.recipe.epochs
             )
-        loss, count = answer_loss(self._model, self._prefix, batch)
+        loss, count = self._loss(batch)
         (loss / count).backward()
         clip_grad_norm_(self._parameters.values(), self._job.recipe.gradient_clip)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return float(loss.detach()) / count
+
+    def _loss(self, batch: list[Tokens]) -> "tuple[Tensor, int]":
+        packed = self._pack(batch)
+        return answer_loss(self._model, packed, self._frozen.packed(batch, packed) if self._frozen else None)
+
+    def _pack(self, batch: list[Tokens], step: Step | None = None) -> Packed:
+        if step is not None:
+            step.advance()
+        return pack(self._prefix, batch, self._model.device)
+
+    def _take_off(self, progress: Progress) -> FrozenStates | None:
+        """The lower layers' states, where the recipe leaves those layers as they are."""
+        config, examples = self._model.config, [*self._train, *self._validation]
+        count = frozen_layers(self._job.recipe, config.num_hidden_layers)
+        if not count:
+            return None
+        require_room(sum(each.length for each in examples), config.hidden_size, available_bytes())
+        batches = frozen.batches(examples, self._job.recipe.batch_tokens)
+        with progress.step("lower layers", len(batches)) as step:
+            return take_off(self._model, count, ((batch, self._pack(batch, step)) for batch in batches))
+
+    def _checkpoint_where_needed(self) -> None:
+        """Measure what the longest example keeps for the way back, and count up to a whole step."""
+        longest = max(self._train, key=lambda each: each.length)
+        kept = saved_bytes(lambda: self._loss([longest])[0], self._model)
+        tokens = len(self._prefix) + longest.length
+        needed = kept * (len(self._prefix) + max(self._job.recipe.batch_tokens, longest.length)) // tokens
+        if must_checkpoint(needed, self._model.device):
+            self._model.gradient_checkpointing_enable()
+            self._model.train()
 
     def _learning_rate(self, done: float) -> float:
         """Linear warm-up, then linear decay to a tenth, by the share of the work that is done."""
@@ -179,7 +215,7 @@ class _Trainer:
         total, count = 0.0, 0
         with torch.no_grad():
             for batch in ordered_batches(self._validation, 2 * self._job.recipe.batch_tokens):
-                loss, tokens = answer_loss(self._model, self._prefix, batch)
+                loss, tokens = self._loss(batch)
                 total, count = total + float(loss), count + tokens
         return round(total / count, 5)
 

@@ -1,0 +1,309 @@
+"""Tuning here against TRL's `SFTTrainer`, and against what the machine could do: `python bench/tuning.py BASE_FOLDER`.
+
+Both sides get the same base in bf16, the same token ids, rank, targets, learning rate, epochs and examples a batch; for
+each seed one trains, then the other, on the same machine in the same minutes, and both adapters are scored by the same
+code. Needs the `bench` extra (TRL) and, for data, `--data` with Banking77's train.csv and test.csv.
+
+What counts as a token: every token of every example, system message included, padding excluded, on both sides alike.
+The system message is the same in all examples, and Freehold computes it once a step where TRL computes it in every
+example; that is one reason why Freehold is faster, so examples a second stand beside: their ratio is the same by
+construction. The limit counts what is really computed: the shared prefix once, and no padding.
+"""
+
+import argparse
+import csv
+import gc
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from freehold.evaluation.statistics import wilson
+from freehold.records import Message
+from freehold.render import Prompt, Rendered, Renderer
+from freehold.tuning.base import load_base
+from freehold.tuning.batches import Tokens, shuffled_batches, split_prefix
+from freehold.tuning.forward import pack, prepare
+from freehold.tuning.lora import TARGETS, add_adapters, load_adapter
+from freehold.tuning.recipe import LoraRecipe
+from freehold.tuning.train import TrainingJob, train
+
+INTENTS = (
+    *("activate_my_card", "age_limit", "card_arrival", "change_pin"),
+    *("country_support", "lost_or_stolen_card", "request_refund", "terminate_account"),
+)
+PROMPT = Prompt(system="Name the intent of a message from a customer of a bank.")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rendered training examples, held-out prompts with the number of their label, and the labels' tokens."""
+
+    train: list[Rendered]
+    held_out: list[tuple[tuple[int, ...], int]]
+    labels: list[tuple[int, ...]]
+
+
+@dataclass
+class Clock:
+    """When each step ended, in seconds since the training was called."""
+
+    began: float = field(default_factory=time.perf_counter)
+    ends: list[float] = field(default_factory=list)
+
+    def tick(self) -> None:
+        self.ends.append(time.perf_counter() - self.began)
+
+    def steady(self, examples: Sequence[int]) -> float:
+        """Examples a second after the third step."""
+        return sum(examples[3 : len(self.ends)]) / (self.ends[-1] - self.ends[2])
+
+
+def read(folder: Path, renderer: Renderer, each: int) -> Data:
+    """`each` training messages of every intent, and 30 held-out ones, drawn once."""
+    labels = list(INTENTS)
+    drawn = {name: _drawn(folder / f"{name}.csv", count) for name, count in (("train", each), ("test", 30))}
+    train = [renderer.example(PROMPT.messages([message]), label) for message, label in drawn["train"]]
+    held_out = [(renderer.ids(PROMPT.messages([message])), labels.index(label)) for message, label in drawn["test"]]
+    answers = {label: rendered.answer for (_, label), rendered in zip(drawn["train"], train, strict=True)}
+    return Data(train, held_out, [answers[label] for label in labels])
+
+
+def _drawn(path: Path, each: int) -> list[tuple[Message, str]]:
+    with path.open(encoding="utf-8") as file:
+        rows = [(row["text"], row["category"]) for row in csv.DictReader(file) if row["category"] in INTENTS]
+    random.Random(0).shuffle(rows)
+    kept = [row for label in INTENTS for row in [row for row in rows if row[1] == label][:each]]
+    return [(Message(role="user", content=text), label) for text, label in kept]
+
+
+def ours(folder: Path, data: Data, recipe: LoraRecipe, seed: int) -> tuple[dict[str, torch.Tensor], Clock]:
+    """Freehold's loop, timed from the call to the last step (loading the base included on both sides)."""
+    clock = Clock()
+
+    class Listening:
+        """A `Progress` that only notes when each step ended."""
+
+        @contextmanager
+        def step(self, name: str, total: int | None = None) -> Iterator[Any]:
+            yield type("Step", (), {"advance": lambda *_: clock.tick(), "total": lambda *_: None})()
+
+        def say(self, name: str, message: str) -> None:
+            pass
+
+    with tempfile.TemporaryDirectory() as work:
+        job = TrainingJob(f"bench {seed}", folder, data.train, [], recipe, seed)
+        trained = train(job, Path(work) / "checkpoint", Listening())
+    return trained.tensors, clock
+
+
+def theirs(
+    folder: Path, data: Data, recipe: LoraRecipe, seed: int, batch: int
+) -> tuple[dict[str, torch.Tensor], Clock]:
+    """TRL's trainer as its documentation sets it up for LoRA; activation checkpointing, which costs time, is off."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import PreTrainedTokenizerFast, TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    clock = Clock()
+
+    class Listening(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, *_: object, **__: object) -> None:
+            clock.tick()
+
+    rows = [
+        {"input_ids": [*each.prompt, *each.answer], "labels": [-100] * len(each.prompt) + list(each.answer)}
+        for each in data.train
+    ]
+    torch.manual_seed(seed)
+    with tempfile.TemporaryDirectory() as work:
+        settings = SFTConfig(
+            output_dir=work,
+            seed=seed,
+            per_device_train_batch_size=batch,
+            num_train_epochs=recipe.epochs,
+            learning_rate=recipe.learning_rate,
+            lr_scheduler_type="linear",
+            warmup_steps=round(recipe.warmup * recipe.epochs * len(rows) / batch),
+            max_grad_norm=recipe.gradient_clip,
+            weight_decay=recipe.weight_decay,
+            bf16=True,
+            use_cpu=not torch.cuda.is_available(),
+            gradient_checkpointing=False,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+        )
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_file=str(folder / "tokenizer.json"), eos_token="<|im_end|>", pad_token="<|im_end|>"
+        )
+        model = load_base(folder)
+        model.set_attn_implementation("sdpa")
+        trainer = SFTTrainer(
+            model=model,
+            args=settings,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            peft_config=LoraConfig(
+                r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(TARGETS), lora_dropout=0.0
+            ),
+            callbacks=[Listening()],
+        )
+        trainer.train()
+        trainer.model.save_pretrained(work)
+        return load_adapter(Path(work))[0], clock
+
+
+def accuracy(folder: Path, tensors: dict[str, torch.Tensor], data: Data, recipe: LoraRecipe) -> int:
+    """How many held-out messages have their own label as the likeliest of all labels; the same code for both sides."""
+    model = load_base(folder)
+    prepare(model)
+    parameters = add_adapters(model, recipe, seed=0)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+        return sum(_likeliest(model, prompt, data.labels) == right for prompt, right in data.held_out)
+
+
+def _likeliest(model: Any, prompt: Sequence[int], labels: Sequence[tuple[int, ...]]) -> int:  # noqa: ANN401
+    packed = pack(prompt[:-1], [Tokens((prompt[-1],), label) for label in labels], model.device)
+    hidden = model.base_model(packed.ids, position_ids=packed.positions, attention_mask=packed.mask, use_cache=False)
+    logits = model.get_output_embeddings()(hidden.last_hidden_state[0, packed.at]).float()
+    chosen = logits.log_softmax(-1)[torch.arange(len(packed.targets)), packed.targets].tolist()
+    scores, at = [], 0
+    for label in labels:
+        scores.append(sum(chosen[at : at + len(label)]))
+        at += len(label)
+    return scores.index(max(scores))
+
+
+def flops(folder: Path, batches: Sequence[Sequence[Tokens]], prefix: int, rank: int) -> float:
+    """Floating-point operations that the recipe itself asks for: no padding, the shared prefix once a step.
+
+    Forward and back to the inputs, 4 for each frozen weight and token; 6 for each weight of an adapter; the output head
+    at the answers' tokens, 4; attention, 12 for each pair of tokens and width (two products, and four on the way back).
+    """
+    config = load_base(folder).config
+    width, heads = config.hidden_size, config.num_attention_heads
+    head = getattr(config, "head_dim", None) or width // heads
+    shapes = _shapes(config, head)
+    weights = sum(outputs * inputs for outputs, inputs in shapes)
+    adapters = sum(rank * (outputs + inputs) for outputs, inputs in shapes)
+    total = 0.0
+    for batch in batches:
+        tokens = prefix + sum(each.length for each in batch)
+        pairs = prefix**2 / 2 + sum(each.length * (prefix + each.length / 2) for each in batch)
+        answers = sum(len(each.answer) for each in batch)
+        layer = tokens * (4 * weights + 6 * adapters) + 12 * pairs * heads * head
+        total += config.num_hidden_layers * layer + 4 * answers * config.vocab_size * width
+    return total
+
+
+def _shapes(config: Any, head: int) -> list[tuple[int, int]]:  # noqa: ANN401 (a transformers configuration)
+    """Outputs and inputs of a layer's seven projections."""
+    width, inner = config.hidden_size, config.intermediate_size
+    queries, keys = config.num_attention_heads * head, config.num_key_value_heads * head
+    return [
+        (queries, width),
+        (keys, width),
+        (keys, width),
+        (width, queries),
+        (inner, width),
+        (inner, width),
+        (width, inner),
+    ]
+
+
+def matmul_rate(size: int, seconds: float = 1.0) -> float:
+    """bf16 matrix products of size × size, operations a second: the best of five stretches."""
+    left, right = (torch.randn(size, size, dtype=torch.bfloat16) for _ in range(2))
+    best = 0.0
+    for _ in range(5):
+        began, count = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds / 5:
+            left @ right
+            count += 1
+        best = max(best, count * 2 * size**3 / (time.perf_counter() - began))
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("base", type=Path, help="a pulled base: .freehold/models/smollm2-135m-instruct")
+    parser.add_argument("--data", type=Path, required=True, help="the folder of Banking77's train.csv and test.csv")
+    parser.add_argument("--each", type=int, default=20, help="training messages of each of the 8 intents")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only-ours", action="store_true", help="only the share of the limit; TRL is left out")
+    options = parser.parse_args()
+    data = read(options.data, Renderer(options.base), options.each)
+    recipe = LoraRecipe(rank=16, alpha=32.0, learning_rate=1e-3, epochs=options.epochs, batch_tokens=768)
+    prefix, tokens = split_prefix(data.train)
+    batches = [shuffled_batches(tokens, recipe.batch_tokens, seed) for seed in range(options.epochs)]
+    batch = round(len(tokens) / statistics.mean(map(len, batches)))
+    mean = statistics.mean(len(each.prompt) + len(each.answer) for each in data.train)
+    work = flops(options.base, batches[0], len(prefix), recipe.rank) / len(tokens)
+    print(
+        f"{len(data.train)} examples of {mean:.1f} tokens ({len(prefix)} of them shared), {batch} a batch, "
+        f"{options.epochs} epochs, rank {recipe.rank}; {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
+    results: dict[str, list[tuple[float, float, int]]] = {"freehold": [], "trl": []}
+    rates = []
+    for seed in range(options.seeds):
+        for name in ("freehold",) if options.only_ours else ("freehold", "trl"):
+            rates += [matmul_rate(size) for size in (512, 1024, 2048)]
+            if name == "freehold":
+                tensors, clock = ours(options.base, data, recipe, seed)
+            else:
+                tensors, clock = theirs(options.base, data, recipe, seed, batch)
+            gc.collect()
+            steady = clock.steady([len(tokens) * options.epochs / len(clock.ends)] * len(clock.ends))
+            whole = len(tokens) * options.epochs / clock.ends[-1]
+            right = accuracy(options.base, tensors, data, recipe)
+            results[name].append((steady, whole, right))
+            print(
+                f"seed {seed}  {name:<9}{steady * mean:7.0f} tokens/s steady ({steady:.1f} examples/s)  "
+                f"{whole * mean:7.0f} with loading  held-out {right}/{len(data.held_out)}  "
+                f"load {psutil.getloadavg()[0]:.1f}",
+                flush=True,
+            )
+    _summary(results, mean, work, max(rates), len(data.held_out))
+
+
+def _summary(
+    results: dict[str, list[tuple[float, float, int]]], mean: float, work: float, rate: float, held_out: int
+) -> None:
+    """Medians over the seeds, the ratio, and the share of the limit."""
+    summary: dict[str, Any] = {"matmul_gflops": round(rate / 1e9), "limit_tokens_per_second": round(rate / work * mean)}
+    for name, rows in results.items():
+        if rows:
+            right = sum(row[2] for row in rows)
+            interval = wilson(right, held_out * len(rows), 0.95)
+            summary[name] = {
+                "tokens_per_second": round(statistics.median(row[0] for row in rows) * mean, 1),
+                "with_loading": round(statistics.median(row[1] for row in rows) * mean, 1),
+                "held_out": f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]",
+                "n": interval.n,
+            }
+    if results["trl"]:
+        ratios = [ours[0] / theirs[0] for ours, theirs in zip(results["freehold"], results["trl"], strict=True)]
+        summary["times_faster"] = [round(ratio, 2) for ratio in ratios]
+    best = max(row[0] for row in results["freehold"]) * work / rate
+    middle = statistics.median(row[0] for row in results["freehold"]) * work / rate
+    summary["share_of_limit"] = {"median": round(middle, 3), "best": round(best, 3)}
+    print(json.dumps(summary, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What the frozen lower layers make of every example: computed once, kept in memory over all epochs.
+
+Where adapters sit on the upper layers only, the lower ones give the same states in every epoch. They are computed once,
+in an order that the job fixes (a resumed job computes the same bits), and the lower layers are then taken off.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from freehold.errors import ResourceError
+from freehold.tuning.batches import Tokens, ordered_batches
+from freehold.tuning.forward import Packed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class FrozenStates:
+    """The states that enter the first trained layer, of the shared prefix and of every example."""
+
+    def __init__(self, prefix: "Tensor") -> None:
+        self._prefix = prefix
+        self._states: dict[Tokens, Tensor] = {}
+
+    def keep(self, batch: Sequence[Tokens], hidden: "Tensor") -> None:
+        """The rests of a packed batch, (1, P + B · L, width), each without its padding."""
+        shared = len(self._prefix)
+        length = (hidden.shape[1] - shared) // len(batch)
+        for row, each in enumerate(batch):
+            start = shared + row * length
+            self._states[each] = hidden[0, start : start + each.length].clone()
+
+    def packed(self, batch: Sequence[Tokens], packed: Packed) -> "Tensor":
+        """The states of a packed batch, (1, P + B · L, width); padding is 0."""
+        shared, width = self._prefix.shape
+        length = packed.mask.shape[-2]
+        hidden = self._prefix.new_zeros(1, shared + len(batch) * length, width)
+        hidden[0, :shared] = self._prefix
+        for row, each in enumerate(batch):
+            start = shared + row * length
+            hidden[0, start : start + each.length] = self._states[each]
+        return hidden
+
+
+def take_off(
+    model: Any,  # noqa: ANN401 (a transformers model)
+    count: int,
+    packs: Iterable[tuple[Sequence[Tokens], Packed]],
+) -> FrozenStates:
+    """Compute what the `count` lowest layers make of every packed batch, and take them off the model."""
+    import torch
+    from torch import nn
+
+    decoder = model.base_model
+    layers, norm = decoder.layers, decoder.norm
+    decoder.layers, decoder.norm = layers[:count], nn.Identity()
+    states = None
+    with torch.no_grad():
+        for batch, packed in packs:
+            hidden = decoder(
+                packed.ids, position_ids=packed.positions, attention_mask=packed.mask, use_cache=False
+            ).last_hidden_state
+            shared = packed.mask.shape[-1] - packed.mask.shape[-2]
+            states = states or FrozenStates(hidden[0, :shared].clone())
+            states.keep(batch, hidden)
+    decoder.layers, decoder.norm = layers[count:], norm
+    kinds = getattr(decoder.config, "layer_types", None)
+    if kinds:
+        decoder.config.layer_types = kinds[count:]
+    assert states is not None, "a job has examples"
+    return states
+
+
+def require_room(tokens: int, width: int, room: int) -> None:
+    """Raise `ResourceError` where the states of so many tokens would take more than half of `room` (bytes)."""
+    need = 2 * tokens * width
+    if need > room / 2:
+        raise ResourceError(
+            f"tune.method: upper-lora keeps {need / 1e9:,.1f} GB of states and {room / 1e9:,.1f} GB are free; "
+            f"write tune.method: lora, which keeps none"
+        )
+
+
+def batches(examples: Sequence[Tokens], batch_tokens: int) -> list[list[Tokens]]:
+    """Every different example once, in an order that does not depend on chance."""
+    return ordered_batches(sorted(set(examples)), batch_tokens)
