@@ -7,7 +7,8 @@ where it was.
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -72,6 +73,8 @@ from freehold.store.documents import Documents
 from freehold.store.layout import ADAPTER_GGUF, MANIFEST_FILE, SERVING_FILE
 from freehold.store.workspace import Workspace
 from freehold.tuning import adapter, recipe
+from freehold.tuning import search as searching
+from freehold.tuning.search import Trial
 
 
 @dataclass(frozen=True)
@@ -117,13 +120,32 @@ def run(file: TaskFile, workspace: Workspace, progress: Progress) -> Outcome:
         return Outcome(dataset, report, decision, page, tuple(flow.stages), served)
 
 
-def forgetting(file: TaskFile, workspace: Workspace, progress: Progress) -> list[Change]:
-    """What tuning took from each base besides the task; tunes first where that is not done yet."""
+def tune(file: TaskFile, workspace: Workspace, progress: Progress) -> list[AdapterManifest]:
+    """Only the tuning of each base, by the task file's recipe; what is done is not done again."""
+    with _ready_to_tune(file, workspace, progress) as (flow, bases):
+        return [flow.tune(base) for base in bases]
+
+
+def search(file: TaskFile, workspace: Workspace, progress: Progress, count: int) -> dict[str, list[Trial]]:
+    """Try `count` recipes on each base, by validation loss; returns each base's trials, the winner last."""
+    with _ready_to_tune(file, workspace, progress) as (flow, bases):
+        return {base.name: flow.search(base, count) for base in bases}
+
+
+@contextmanager
+def _ready_to_tune(file: TaskFile, workspace: Workspace, progress: Progress) -> Iterator[tuple["Flow", list[Base]]]:
+    """The flow as far as tuning; raises `UserError` where the task file tunes nothing."""
     if not isinstance(file.task.tune, LoraSettings):
-        raise UserError(f"{file.path}: tune.method is none: nothing is tuned, so nothing can be forgotten")
+        raise UserError(f"{file.path}: tune.method is none: nothing is tuned; write lora or upper-lora")
     with workspace.exclusively(f"run-{file.task.task}"):
         flow = Flow(file, workspace, progress)
         _, bases = flow.prepare()
+        yield flow, bases
+
+
+def forgetting(file: TaskFile, workspace: Workspace, progress: Progress) -> list[Change]:
+    """What tuning took from each base besides the task; tunes first where that is not done yet."""
+    with _ready_to_tune(file, workspace, progress) as (flow, bases):
         return [change for base in bases for change in flow.measure_changes(base, flow.tune(base))]
 
 
@@ -291,10 +313,8 @@ class Flow:
     def tune(self, base: Base) -> AdapterManifest:
         """An adapter on the base; goes on from its last checkpoint where it was interrupted."""
         began = time.monotonic()
-        assert isinstance(self._task.tune, LoraSettings)
-        chosen, _ = recipe.choose(self._task.tune, self._dataset.counts[Split.TRAIN], len(self._dataset.labels))
         memorised.keep_rule(self._workspace, self._name, self._task.export.memorised)
-        tuning = adapter.Tuning(base, self._dataset, self._short_prompt, chosen, self._task.seed)
+        tuning = self._tuning(base)
 
         def tuned() -> str:
             return adapter.tune(tuning, self._examples, self._workspace, self._progress).digest
@@ -313,6 +333,15 @@ class Flow:
             began,
         )
         return manifest
+
+    def search(self, base: Base, count: int) -> list[Trial]:
+        """Other recipes than the task file's, compared on the validation examples."""
+        return searching.search(self._tuning(base), self._examples, self._workspace, count, self._progress)
+
+    def _tuning(self, base: Base) -> adapter.Tuning:
+        assert isinstance(self._task.tune, LoraSettings)
+        chosen, _ = recipe.choose(self._task.tune, self._dataset.counts[Split.TRAIN], len(self._dataset.labels))
+        return adapter.Tuning(base, self._dataset, self._short_prompt, chosen, self._task.seed)
 
     def measure_tuned(self, base: Base, manifest: AdapterManifest) -> None:
         """The tuned model, through the engine that will serve it."""

@@ -19,6 +19,7 @@ COMMANDS: dict[str, Command] = {
     "arena": Command("freehold.cli.arena:arena", "Rank models by blind side-by-side votes."),
     "eval": Command("freehold.cli.evals:evals", "Compare what was measured, pin what must hold, rank over tasks."),
     "run": Command("freehold.cli.flow:run", "Run the whole flow; skip what is done, resume what was interrupted."),
+    "tune": Command("freehold.cli.tuning:tune", "Only tune, by the task file's recipe; --search tries others."),
     "demo": Command("freehold.cli.flow:demo", "Run the whole flow on the bundled task."),
     "judge": Command("freehold.cli.judge:judge", "A language model as a judge, and how far to trust it."),
     "status": Command("freehold.cli.state:status", "What exists in this workspace, and what to do next."),

@@ -44,11 +44,11 @@ class Tuning:
         return digest([self.base.digest, self.dataset.digest, self.prompt, self.recipe, self.seed, _versions()])
 
 
-def tune(tuning: Tuning, examples: Sequence[Example], workspace: Workspace, progress: Progress) -> AdapterManifest:
-    """Train an adapter, or go on with one that was interrupted; returns its manifest."""
+def training_job(tuning: Tuning, examples: Sequence[Example], workspace: Workspace) -> TrainingJob:
+    """What the trainer is given: the training and validation examples as token ids."""
     base_folder = workspace.models / tuning.base.name
     renderer = Renderer(base_folder)
-    job = TrainingJob(
+    return TrainingJob(
         name=tuning.digest,
         base_folder=base_folder,
         train=_rendered(examples, Split.TRAIN, tuning, renderer),
@@ -56,9 +56,14 @@ def tune(tuning: Tuning, examples: Sequence[Example], workspace: Workspace, prog
         recipe=tuning.recipe,
         seed=tuning.seed,
     )
+
+
+def tune(tuning: Tuning, examples: Sequence[Example], workspace: Workspace, progress: Progress) -> AdapterManifest:
+    """Train an adapter, or go on with one that was interrupted; returns its manifest."""
+    job = training_job(tuning, examples, workspace)
     work = workspace.adapters / UNFINISHED / tuning.digest
     trained = train(job, work / CHECKPOINT_FILE, progress)
-    manifest = _keep(tuning, trained, renderer.template.digest, workspace)
+    manifest = _keep(tuning, trained, Renderer(job.base_folder).template.digest, workspace)
     shutil.rmtree(work, ignore_errors=True)
     return manifest
 
