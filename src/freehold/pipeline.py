@@ -5,6 +5,7 @@ workspace, and every answer of every candidate is kept in the store, so that `fr
 where it was.
 """
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -280,7 +281,7 @@ class Flow:
             parameters=base.parameters,
         )
         with self._engine(base) as engine:
-            answerer = EngineAnswerer(engine, renderer, prompt, self._task, concurrency=1)
+            answerer = EngineAnswerer(engine, renderer, prompt, self._task, concurrency=_children())
             self._measure(candidate, answerer, BaseTarget(base=base.name, prompt=prompt))
 
     def measure_classifier(self) -> None:
@@ -357,7 +358,7 @@ class Flow:
         path = self._workspace.adapters / manifest.digest / ADAPTER_GGUF
         with self._engine(base, {manifest.digest: path}) as engine:
             answerer = EngineAnswerer(
-                engine, self._renderer(base), prompt, self._task, adapter=manifest.digest, concurrency=1
+                engine, self._renderer(base), prompt, self._task, adapter=manifest.digest, concurrency=_children()
             )
             target = AdapterTarget(base=base.name, adapter=manifest.digest, prompt=prompt)
             self._measure(candidate, answerer, target)
@@ -489,11 +490,11 @@ class Flow:
         return Renderer(self._workspace.models / base.name)
 
     def _engine(self, base: Base, adapters: Mapping[str, Path] | None = None) -> OnDemand:
-        """One slot, asked one question at a time: beside others an answer is computed in another order, which rounds
-        differently and flips near-ties, and the same inputs would give another report (invariant 7)."""
-        return OnDemand(
-            LlamaCpp(self._serving_weights(base), adapters, Settings(slots=1, context=min(base.context_length, 2048)))
-        )
+        """A child of one thread a core, each asked one question at a time: beside others in a batch an answer is
+        computed in another order, which rounds differently and flips near-ties, and the same inputs would give another
+        report (invariant 7)."""
+        settings = Settings(slots=1, children=_children(), threads=1, context=min(base.context_length, 2048))
+        return OnDemand(LlamaCpp(self._serving_weights(base), adapters, settings))
 
     def _serving_weights(self, base: Base) -> Path:
         """The base in the encoding that is answered from fastest at the same quality (bench/serving.py)."""
@@ -547,6 +548,11 @@ def _rented(incumbent: Incumbent) -> Target | None:
 def served_name(task: str, candidate: Candidate) -> str:
     """The public model name of one candidate: `frontline-triage:tuned-smollm2-135m-instruct`."""
     return f"{task}:{re.sub(r'[^a-z0-9.]+', '-', candidate.name.lower()).strip('-')}"
+
+
+def _children() -> int:
+    """How many questions are asked at once: one a core, and no more than memory is good for."""
+    return min(os.cpu_count() or 1, 8)
 
 
 def _engine_version() -> str:
