@@ -72,7 +72,7 @@ if [ "${1:-}" = --whole ]; then
     shown 30
   done
 fi
-python "$here/docs/results/check.py" >out.txt 2>&1 && ok "the published reports are whole and say so" || fail "the published reports"
+python "$here/bench/results.py" >out.txt 2>&1 && ok "the published reports are whole and say so" || fail "the published reports"
 shown 12
 
 echo "5. JSON and text: checked above with the published reports"
