@@ -511,10 +511,11 @@ def _shown(given: object) -> str:
 
 
 def _permitted(field: str) -> list[str]:
-    models = {"answer": (LabelAnswer, JsonAnswer, TextAnswer), "tune": (LoraSettings, UpperLoraSettings, NoTuning)}[
-        field
-    ]
-    tags = [model.model_fields[_TAGGED[field]].annotation for model in models]
+    models: dict[str, list[type[BaseModel]]] = {
+        "answer": [LabelAnswer, JsonAnswer, TextAnswer],
+        "tune": [LoraSettings, UpperLoraSettings, NoTuning],
+    }
+    tags = [model.model_fields[_TAGGED[field]].annotation for model in models[field]]
     return [str(get_args(tag)[0]) for tag in tags]
 
 

@@ -102,17 +102,16 @@ def _attention(  # noqa: PLR0913 (transformers' interface)
     length = attention_mask.shape[-2]
     shared = attention_mask.shape[-1] - length
     mask = _windowed(attention_mask, shared, sliding_window)
-    rests = [_rests(states, shared, length) for states in (query, key, value)]
-    first = [states[:, :, :shared] for states in (query, key, value)]
-    count = rests[0].shape[0]
-    keys, values = (
-        torch.cat([prefix.expand(count, -1, -1, -1), own], 2) for prefix, own in zip(first[1:], rests[1:], strict=True)
-    )
-    examples = _attend(rests[0], keys, values, mask, scaling).reshape(1, -1, query.shape[1], value.shape[-1])
+    queries, own_keys, own_values = (_rests(states, shared, length) for states in (query, key, value))
+    first_queries, first_keys, first_values = (states[:, :, :shared] for states in (query, key, value))
+    count = queries.shape[0]
+    keys = torch.cat([first_keys.expand(count, -1, -1, -1), own_keys], 2)
+    values = torch.cat([first_values.expand(count, -1, -1, -1), own_values], 2)
+    examples = _attend(queries, keys, values, mask, scaling).reshape(1, -1, query.shape[1], value.shape[-1])
     if not shared:
         return examples, None
     causal = torch.full((shared, shared), float("-inf"), device=query.device).triu(1)[None, None]
-    prefix = _attend(*first, _windowed(causal, 0, sliding_window), scaling)
+    prefix = _attend(first_queries, first_keys, first_values, _windowed(causal, 0, sliding_window), scaling)
     return torch.cat([prefix, examples], 1), None
 
 
