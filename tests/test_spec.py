@@ -59,7 +59,10 @@ def faults(load: Callable[[str], spec.TaskFile], tmp_path: Path) -> Fault:
             HEAD + DATA + "answer: {labels: [a, b]}\n",
             "t.yaml:4: answer.type is missing; it may be label or json or text",
         ),
-        (HEAD + DATA + "tune: {method: full}\n", "t.yaml:4: tune.method is 'full'; it may be lora or none"),
+        (
+            HEAD + DATA + "tune: {method: full}\n",
+            "t.yaml:4: tune.method is 'full'; it may be lora or upper-lora or none",
+        ),
         (
             HEAD + DATA + "tune: {method: none, rank: 3}\n",
             "t.yaml:4: tune.rank does not go with this tune.method; leave it out",

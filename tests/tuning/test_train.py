@@ -71,7 +71,7 @@ def test_upper_layers_train_on_kept_states_as_on_the_whole_model(
     kept = train(job, tmp_path / "kept", SILENT)
     assert {name.split(".")[4] for name in kept.tensors} == {"1"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training._Trainer, "_take_off", lambda self: None)
+        patch.setattr(training._Trainer, "_take_off", lambda self, progress: None)
         whole = train(job, tmp_path / "whole", SILENT)
     for ours, theirs in zip(kept.state.losses, whole.state.losses, strict=True):
         assert math.isclose(ours.train, theirs.train, rel_tol=0.02)
