@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from freehold.engines import environments
 from freehold.engines.engine import Completion, Constraint, Engine, Gbnf, JsonSchema, Labels, Regex, Sampling
 from freehold.engines.fake import Fake
 from freehold.engines.llamacpp import LlamaCpp, Settings
+from freehold.engines.vllm import Vllm, VllmSettings
 from freehold.errors import EngineError, NotFoundError, UserError
 
 QUESTION = "<|im_start|>user\nIs fire hot? Answer yes or no.<|im_end|>\n<|im_start|>assistant\n"
@@ -26,14 +28,22 @@ def _say(text: str) -> str:
     return "yes it is hot"
 
 
-@pytest.fixture(scope="module", params=["fake", "llamacpp"])
+@pytest.fixture(scope="module", params=["fake", "llamacpp", "native", pytest.param("vllm", marks=pytest.mark.slow)])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     made: Engine
     if request.param == "fake":
         made = Fake(_say, context=256)
+    elif request.param == "vllm":
+        if environments.vllm_python() is None:
+            pytest.skip(f"vLLM is not installed; {environments.VLLM_INSTALL}")
+        made = Vllm(request.getfixturevalue("smollm2_safetensors"), settings=VllmSettings(slots=2, context=256))
     else:
+        program = environments.native_server()
+        if request.param == "native" and program is None:
+            pytest.skip("no native llama-server; freehold engines build")
         weights: Path = request.getfixturevalue("smollm2")
-        made = LlamaCpp(weights, settings=Settings(slots=2, context=256))
+        native = str(program) if request.param == "native" else None
+        made = LlamaCpp(weights, settings=Settings(slots=2, context=256, program=native))
     made.start()
     yield made
     made.stop()

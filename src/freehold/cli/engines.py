@@ -8,8 +8,11 @@ import typer
 
 from freehold.cli.output import as_json, say, table
 from freehold.cli.progress import Terminal
+from freehold.engines import environments
 from freehold.engines.bench import Bench, Level, measure
+from freehold.engines.contract import check
 from freehold.engines.llamacpp import LlamaCpp
+from freehold.engines.native import NATIVE, WHEEL, gain
 from freehold.engines.plan import plan
 from freehold.engines.registry import ENGINES, installed
 from freehold.errors import ModelFileError, UserError
@@ -20,18 +23,45 @@ _MOST_CLIENTS = 256
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
-def engines(json: JsonOption = False) -> None:
-    """What is installed, and the install line for what is not."""
+engines = typer.Typer(add_completion=False, help="Which engines are installed; build or install others.")
+
+
+@engines.callback(invoke_without_command=True)
+def installed_engines(context: typer.Context, json: JsonOption = False) -> None:
+    """Say which engines are installed, and how to install the rest."""
+    if context.invoked_subcommand is not None:
+        return
     rows = [
         {"name": name, "what": kind.what, "installed": installed(kind), "install": kind.install or None}
         for name, kind in ENGINES.items()
     ]
+    server = environments.native_server()
+    rows.insert(1, {"name": NATIVE, "what": "llama.cpp for this machine; used where `freehold bench` finds it faster",
+                    "installed": str(server) if server else None, "install": "freehold engines build"})  # fmt: skip
     if json:
         return as_json(rows)
     table(
         ["engine", "what it is", "installed"],
         [[row["name"], row["what"], row["installed"] or f"no: {row['install']}"] for row in rows],
     )
+
+
+@engines.command("build")
+def build_engine() -> None:
+    """Compile llama.cpp for this machine (14 minutes on 2 quiet cores; needs cmake and a C++ compiler)."""
+    from freehold.engines.build_native import build
+
+    say(f"built {build(Terminal())}; `freehold bench` decides whether it is used")
+
+
+@engines.command("install")
+def install_engine(name: Annotated[str, typer.Argument(help="The engine: vllm.")]) -> None:
+    """Install an engine into an environment of its own (vLLM: about 3.4 GB)."""
+    from freehold.engines.install_vllm import install
+
+    if name != "vllm":
+        raise UserError(f"{name}: only vllm is installed so; `freehold engines` gives the line for the others")
+    say(f"installed {install(Terminal())}")
 
 
 def bench(
@@ -43,27 +73,40 @@ def bench(
     """Tokens a second and time to first token on this machine."""
     counts = _counts(clients)
     weights = _weights(Workspace.here(), base)
-    engine = LlamaCpp(weights, settings=plan(0, 1024).settings)
+    benches, server = Workspace.here().benches, environments.native_server()
+    found = [_measured(WHEEL, None, weights, counts, seconds)]
+    if server is not None:
+        found.append(_measured(NATIVE, str(server), weights, counts, seconds))
+    for each in found:
+        kind = "-native" if each.engine == NATIVE else ""
+        write_record(benches / f"{weights.parent.name}-{weights.stem}{kind}.json", each)
+    if json:
+        return as_json(found)
+    for each in found:
+        _show(each)
+    if server is not None:
+        times = gain(benches) or 0.0
+        say(
+            f"native: {times:.2f} times the wheel's requests; {'the native server' if times > 1 else 'the wheel'} is used"
+        )
+
+
+def _measured(kind: str, program: str | None, weights: Path, counts: list[int], seconds: float) -> Bench:
+    """One llama.cpp measured; a native one is put to the contract first. Raises `EngineError` where it breaks it."""
+    engine = LlamaCpp(weights, settings=plan(0, 1024, program=program).settings)
     engine.start()
     levels: list[Level] = []
     try:
-        with Terminal().step(f"bench {weights.name}", len(counts)) as step:
+        if program is not None:
+            Terminal().say("contract", f"{check(engine)} clauses kept by {program}")
+        with Terminal().step(f"bench {kind} {weights.name}", len(counts)) as step:
             for count in counts:
                 levels += measure(engine, [count], seconds)
                 step.advance()
     finally:
         engine.stop()
-    found = Bench(
-        engine="llamacpp",
-        version=installed(ENGINES["llamacpp"]) or "",
-        weights=weights.name,
-        cores=os.cpu_count() or 1,
-        levels=tuple(levels),
-    )
-    write_record(Workspace.here().root / "bench" / f"{weights.parent.name}-{weights.stem}.json", found)
-    if json:
-        return as_json(found)
-    _show(found)
+    version = program or installed(ENGINES["llamacpp"]) or ""
+    return Bench(engine=kind, version=version, weights=weights.name, cores=os.cpu_count() or 1, levels=tuple(levels))
 
 
 def _counts(text: str) -> list[int]:

@@ -49,7 +49,7 @@ COMMANDS: dict[str, Command] = {
     "rights": Command(
         "freehold.cli.rights:rights", "Say whether a model may be used so, with the clause that decides."
     ),
-    "engines": Command("freehold.cli.engines:engines", "Say which engines are installed, and how to install the rest."),
+    "engines": Command("freehold.cli.engines:engines", "Which engines are installed; build or install others."),
     "bench": Command("freehold.cli.engines:bench", "Tokens a second and time to first token on this machine."),
     "models": Command("freehold.cli.models:app", "The catalogue: models and their facts, each with its source."),
     "show": Command("freehold.cli.models:show", "Show every fact of one model, with its source."),

@@ -12,10 +12,12 @@ from typing import Any
 
 from freehold.engines import llamacpp_wire as wire
 from freehold.engines.adapters import AdapterFiles
-from freehold.engines.engine import Address, Answer, Completion, Piece
+from freehold.engines.engine import Address, Answer, Completion, Labels, Piece, Sampling
+from freehold.engines.label_trie import Labelled, labelled
 from freehold.engines.llamacpp_child import Setup
-from freehold.engines.llamacpp_replica import ANSWER_TIMEOUT_S, GoneError, Reach, Replica
-from freehold.engines.slots import Slots
+from freehold.engines.llamacpp_replica import LlamaServer
+from freehold.engines.replica import ANSWER_TIMEOUT_S, GoneError, Reach, Replica
+from freehold.engines.slots import Slot, Slots
 from freehold.errors import EngineError
 from freehold.records import Record
 
@@ -29,6 +31,8 @@ class Settings(Record, frozen=True, kw_only=True):
     `slots` is requests at once a child, `context` tokens a slot, `batch` tokens a step; `threads` a child (None: one a
     core, at most 8). Several `children` of one thread each answer many adapters faster than one child of many threads:
     see docs/engines.md. A child that does not answer for `hang_s` is started again. `log` keeps what the children say.
+    `program` is a native `llama-server` that takes the place of xllamacpp's. `speculate` is a method of speculative
+    decoding by llama.cpp's name for it, such as `ngram-simple`: drafts of free text out of what was already said.
     """
 
     slots: int = 8
@@ -38,6 +42,8 @@ class Settings(Record, frozen=True, kw_only=True):
     children: int = 1
     hang_s: float = 60.0
     log: str | None = None
+    program: str | None = None
+    speculate: str | None = None
 
 
 class LlamaCpp:
@@ -59,10 +65,12 @@ class LlamaCpp:
         log = Path(settings.log) if settings.log else None
         self._order = list(files.paths)
         self._replicas = [
-            Replica(_setup(weights, settings), files, log, settings.hang_s) for _ in range(settings.children)
+            Replica(LlamaServer(_setup(weights, settings), files, log, settings.program), settings.hang_s)
+            for _ in range(settings.children)
         ]
         self._slots = Slots(settings.children, settings.slots, lambda child: self._replicas[child].ready)
         self._token_counts: dict[str, int] = {}
+        self._trees: dict[tuple[str, ...], tuple[Labelled | None, int]] = {}
 
     def start(self) -> None:
         try:
@@ -112,10 +120,13 @@ class LlamaCpp:
     def _complete(self, request: Completion, child: int | None) -> Answer:
         begun = time.monotonic()
         body = wire.body(request, self._order)
+        tree = self._tree(request.sampling)
         cause = ""
         for _ in range(_ATTEMPTS):  # again where a child went away: nothing was delivered yet
             with self._slots.one(request.adapter, ANSWER_TIMEOUT_S, child) as slot:
                 try:
+                    if tree is not None:
+                        return self._label(request, tree, body, slot, begun)
                     reach, result = self._replicas[slot.child].post("/completion", body | {"id_slot": slot.number})
                 except GoneError as error:
                     cause = str(error)
@@ -123,7 +134,39 @@ class LlamaCpp:
             return self._answer(request, reach, result, begun)
         raise EngineError(f"llama.cpp went away {_ATTEMPTS} times before it answered ({cause})")
 
+    def _tree(self, sampling: Sampling) -> Labelled | None:
+        """The labels' prefix tree, where the request is for a label and for nothing that a tree cannot give."""
+        constraint = sampling.constraint
+        if not isinstance(constraint, Labels) or sampling.stop or sampling.logprobs is not None:
+            return None
+        if constraint.labels not in self._trees:
+            tokens = {label: tuple(self.tokenize(label)) for label in constraint.labels}
+            self._trees[constraint.labels] = labelled(tokens), max(map(len, tokens.values()))
+        tree, longest = self._trees[constraint.labels]
+        return tree if sampling.max_tokens > longest else None
+
+    def _label(self, request: Completion, tree: Labelled, body: dict[str, Any], slot: Slot, begun: float) -> Answer:
+        """A label, decoded at the forks of its tree only; all in one slot, which keeps what was computed."""
+        reach, first = self._fork(request, tree, body, slot)
+        tree = tree.after(first["tokens"][0])
+        while tree.label is None:
+            reach, result = self._fork(request, tree, body, slot)
+            tree = tree.after(result["tokens"][0])
+        counted = {"content": tree.label, "stop_type": "eos", "tokens_predicted": self._count(tree.label)}
+        return self._answer(request, reach, first | counted, begun)
+
+    def _fork(self, request: Completion, tree: Labelled, body: dict[str, Any], slot: Slot) -> tuple[Reach, Any]:
+        asked = body | wire.choice(tree.next) | {"prompt": request.prompt + tree.so_far, "id_slot": slot.number}
+        reach, result = self._replicas[slot.child].post("/completion", asked)
+        if result["tokens"][0] not in tree.next:
+            raise EngineError("llama.cpp decoded a token that the labels forbid")
+        return reach, result
+
     def stream(self, request: Completion) -> Iterator[Piece]:
+        if self._tree(request.sampling) is not None:  # whole at once: nothing of it is known before its forks are
+            answer = self.complete(request)
+            yield Piece(text=answer.text, answer=answer)
+            return
         begun, text = time.monotonic(), ""
         body = wire.body(request, self._order) | {"stream": True, "stop": list(request.sampling.stop)}
         with self._slots.one(request.adapter, ANSWER_TIMEOUT_S) as slot:
@@ -176,4 +219,5 @@ def _setup(weights: Path, settings: Settings) -> Setup:
         context=settings.context,
         batch=settings.batch,
         threads=settings.threads or min(os.cpu_count() or 1, _MOST_THREADS),
+        speculate=settings.speculate,
     )

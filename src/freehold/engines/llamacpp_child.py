@@ -21,7 +21,8 @@ class AdapterFile(msgspec.Struct, frozen=True):
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """What to load and how. `context` is tokens a slot, `batch` tokens a step of the graph; `embedding` models answer
-    with vectors."""
+    with vectors; `speculate` is llama.cpp's name of a method of speculative decoding.
+    """
 
     weights: str
     adapters: tuple[AdapterFile, ...] = ()
@@ -31,6 +32,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     batch: int
     threads: int
     embedding: bool = False
+    speculate: str | None = None
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -57,9 +59,9 @@ def main() -> None:
     try:
         _server, address = _serve(setup)  # held: it ends when it is collected
     except Exception as error:  # the binding raises bare RuntimeError
-        _write(report, Refused(str(error)))
+        write(report, Refused(str(error)))
         os._exit(2)
-    _write(report, Ready(address))
+    write(report, Ready(address))
     while sys.stdin.buffer.read(1):
         pass
     os._exit(0)  # at once: llama.cpp's own farewell waits for its connections, and there is nothing to save
@@ -87,11 +89,26 @@ def _serve(setup: Setup) -> tuple[object, str]:
     params.cache_ram_mib = 0  # slots keep their own prefix; copies of it cost memory and time here
     params.lora_init_without_apply = True
     params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(each.path, 1.0) for each in setup.adapters]
+    if setup.speculate:
+        params.speculative.types = [_speculation(setup.speculate)]
     server = xllamacpp.Server(params)
     return server, server.listening_address
 
 
-def _write(report: int, outcome: Outcome) -> None:
+def _speculation(name: str) -> object:
+    """The binding's constant for llama.cpp's name of a method; raises `RuntimeError` where it has none."""
+    import xllamacpp
+
+    prefix = "COMMON_SPECULATIVE_TYPE_"
+    kinds = {str(kind.name).removeprefix(prefix): kind for kind in xllamacpp.common_speculative_type}
+    found = kinds.get(name.replace("-", "_").upper())
+    if found is None:
+        raise RuntimeError(f"{name} is no method of speculative decoding; there are {', '.join(sorted(kinds)).lower()}")
+    return found
+
+
+def write(report: int, outcome: Outcome) -> None:
+    """Tell the parent."""
     os.write(report, msgspec.json.encode(outcome) + b"\n")
 
 

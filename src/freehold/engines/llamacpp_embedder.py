@@ -9,7 +9,8 @@ from freehold.engines.bert_gguf import write_bert_gguf
 from freehold.engines.embedder import Embedding
 from freehold.engines.fits import shape_of
 from freehold.engines.llamacpp_child import Setup
-from freehold.engines.llamacpp_replica import GoneError, Replica
+from freehold.engines.llamacpp_replica import LlamaServer
+from freehold.engines.replica import GoneError, Replica
 from freehold.errors import EngineError, ModelFileError, UserError
 from freehold.store.layout import EMBEDDER_FILE, WEIGHTS_FILE
 
@@ -30,7 +31,7 @@ class LlamaEmbedder:
     def start(self) -> None:
         if self._replica is None:
             self._context = shape_of(self._weights).context
-            self._replica = Replica(self._setup(), AdapterFiles(), self._log, hang_s=60.0)
+            self._replica = Replica(LlamaServer(self._setup(), AdapterFiles(), self._log), hang_s=60.0)
             self._replica.start()
 
     def stop(self) -> None:

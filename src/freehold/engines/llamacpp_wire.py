@@ -1,12 +1,15 @@
 """llama.cpp's `/completion` as JSON: what is asked, what comes back, and what its refusals mean."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from freehold.engines.engine import Completion, JsonSchema, Labels, Sampling, TokenLogprob
 from freehold.engines.grammar import checked_schema, telling_prefixes, to_gbnf
 from freehold.errors import EngineError, NotFoundError, UserError
+
+_ABOVE_ALL = 1000.0  # logits lie within tens of each other; float32 is exact to 0.0001 up here
+_FEW = ["tokens", "content", "tokens_evaluated", "tokens_predicted", "stop_type", "timings"]
 
 
 def body(request: Completion, adapters: Sequence[str]) -> dict[str, Any]:
@@ -30,6 +33,13 @@ def body(request: Completion, adapters: Sequence[str]) -> dict[str, Any]:
         **({} if sampling.logprobs is None else {"n_probs": sampling.logprobs}),
         **_constraint(sampling),
     }
+
+
+def choice(ids: Iterable[int]) -> dict[str, Any]:
+    """One token of these: their logits are lifted above all others, which keeps the distances between them."""
+    bias = [[each, _ABOVE_ALL] for each in sorted(ids)]
+    one = {"n_predict": 1, "logit_bias": bias, "return_tokens": True, "response_fields": _FEW}
+    return one | {"grammar": "", "stop": []}
 
 
 def forced_from(sampling: Sampling) -> Mapping[str, str]:

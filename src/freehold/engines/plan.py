@@ -27,10 +27,12 @@ class Plan(Record, frozen=True, kw_only=True):
     reason: str
 
 
-def plan(adapters: int, context: int, log: Path | None = None, cores: int | None = None) -> Plan:
-    """The settings for so many adapters and so many tokens of context a request."""
+def plan(
+    adapters: int, context: int, log: Path | None = None, cores: int | None = None, program: str | None = None
+) -> Plan:
+    """The settings for so many adapters and so many tokens of context a request, on a native server where named."""
     cores = cores or os.cpu_count() or 1
-    common = {"context": context, "log": str(log) if log else None}
+    common = {"context": context, "log": str(log) if log else None, "program": program}
     if adapters <= 1:
         return Plan(
             settings=Settings(children=1, slots=8, threads=min(cores, _MOST_CHILDREN), **common),  # type: ignore[arg-type]
@@ -63,12 +65,15 @@ def check_memory(weights: Path, settings: Settings, files: AdapterFiles) -> None
         )
 
 
-def pool(weights: Path, context: int, log: Path | None = None, policy: Policy | None = None) -> Pool:
+def pool(
+    weights: Path, context: int, log: Path | None = None, policy: Policy | None = None, program: str | None = None
+) -> Pool:
     """Every adapter of one base, behind one `Engine`."""
     policy = policy or Policy()
 
     def make(files: AdapterFiles) -> LlamaCpp:
-        return LlamaCpp(weights, files.paths, plan(len(files.paths), context, log).settings, files.digests)
+        chosen = plan(len(files.paths), context, log, program=program)
+        return LlamaCpp(weights, files.paths, chosen.settings, files.digests)
 
     def check(files: AdapterFiles) -> None:
         check_adapters(weights, files)

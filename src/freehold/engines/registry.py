@@ -4,6 +4,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
+from freehold.engines.environments import VLLM_INSTALL, vllm_version
 from freehold.errors import MissingPackageError, NotFoundError, did_you_mean
 
 
@@ -19,6 +20,9 @@ class Kind(NamedTuple):
 ENGINES: dict[str, Kind] = {
     "llamacpp": Kind(
         "freehold.engines.llamacpp:LlamaCpp", "xllamacpp", "pip install xllamacpp", "llama.cpp in a child process"
+    ),
+    "vllm": Kind(
+        "freehold.engines.vllm:Vllm", "vllm", VLLM_INSTALL, "many adapters in one batch; of its own environment"
     ),
     "remote": Kind("freehold.engines.remote:Remote", None, "", "any OpenAI-compatible API"),
     "fake": Kind("freehold.engines.fake:Fake", None, "", "fixed answers, for tests and dry runs"),
@@ -38,6 +42,8 @@ def engine(name: str) -> Any:  # noqa: ANN401 (an engine's class; each takes its
 
 def installed(kind: Kind) -> str | None:
     """The version of what an engine stands on; None where it is missing."""
+    if kind.package == "vllm":
+        return vllm_version()
     try:
         return version(kind.package or "freehold")
     except PackageNotFoundError:

@@ -53,10 +53,12 @@ class _Pools:
         return found
 
     def _new(self, base: str) -> "Pool":
+        from freehold.engines.native import preferred
         from freehold.engines.plan import pool
 
         folder = self._workspace.models / base
-        return pool(serving_weights(folder), CONTEXT_TOKENS, self._workspace.logs / f"engine-{base}.log")
+        log, program = self._workspace.logs / f"engine-{base}.log", preferred(self._workspace.benches)
+        return pool(serving_weights(folder), CONTEXT_TOKENS, log, program=program)
 
     def _recorded(self, adapter: str) -> str:
         """The SHA-256 that the adapter's file must have each time it is loaded."""

@@ -64,6 +64,10 @@ class Workspace:
         return self.root / "reports"
 
     @property
+    def benches(self) -> Path:
+        return self.root / "bench"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -1,0 +1,113 @@
+"""The child process that keeps a server which is a program of its own: `python -m freehold.engines.program_child`.
+
+It speaks what `llamacpp_child` speaks: a line of setup in, a line of outcome out, and it ends with its parent. The
+program ends with it: by its hand, and where it is killed itself, by the kernel's (Linux, PR_SET_PDEATHSIG). The secret
+reaches the program through a pipe that it reads as a file: no command line and no environment shows it.
+"""
+
+import ctypes
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import msgspec
+
+from freehold.engines.llamacpp_child import Ready, Refused, write
+
+_PDEATHSIG = 1
+_POLL_S = 0.02
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run. In `command`, `{port}` becomes a free port and `{keys}` a path from which `secret` can be read once.
+    It must answer `/health` within `ready_s`. `environment` is added to this process's own.
+    """
+
+    command: tuple[str, ...]
+    secret: str
+    environment: dict[str, str] = {}
+    ready_s: float = 300.0
+
+
+def main() -> None:
+    """Start the program, report, and live until the parent's end of the pipe closes or the program ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    report = os.dup(1)
+    os.dup2(2, 1)
+    setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=Program)
+    port = _free_port()
+    try:
+        server = _start(setup, port)
+    except OSError as error:
+        write(report, Refused(f"{setup.command[0]} cannot be run ({error.strerror})"))
+        os._exit(2)
+    threading.Thread(target=_end_with_parent, args=(server,), daemon=True).start()
+    if not _becomes_ready(server, port, setup.ready_s):
+        ended = server.poll()
+        how = "is not ready yet" if ended is None else f"ended with exit code {ended}"
+        server.kill()
+        write(report, Refused(f"{os.path.basename(setup.command[0])} {how}"))
+        os._exit(2)
+    write(report, Ready(f"http://127.0.0.1:{port}"))
+    code = server.wait()
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _start(setup: Program, port: int) -> "subprocess.Popen[bytes]":
+    reading, writing = os.pipe()
+    os.write(writing, setup.secret.encode() + b"\n")
+    os.close(writing)
+    names = {"{port}": str(port), "{keys}": f"/dev/fd/{reading}"}
+    try:
+        return subprocess.Popen(
+            [names.get(word, word) for word in setup.command],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(reading,),
+            preexec_fn=_end_with_me,
+            env=os.environ | setup.environment,
+        )
+    finally:
+        os.close(reading)
+
+
+def _end_with_me() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
+
+
+def _end_with_parent(server: "subprocess.Popen[bytes]") -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    server.kill()
+    os._exit(0)
+
+
+def _becomes_ready(server: "subprocess.Popen[bytes]", port: int, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while server.poll() is None and time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/health")
+            if connection.getresponse().status == 200:
+                return True
+        except (OSError, http.client.HTTPException):
+            pass  # it does not listen yet
+        finally:
+            connection.close()
+        time.sleep(_POLL_S)
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    main()
