@@ -86,9 +86,8 @@ def bench(
         _show(each)
     if server is not None:
         times = gain(benches) or 0.0
-        say(
-            f"native: {times:.2f} times the wheel's requests; {'the native server' if times > 1 else 'the wheel'} is used"
-        )
+        used = "the native server" if times > 1 else "the wheel"
+        say(f"native: {times:.2f} times the wheel's requests; {used} is used")
 
 
 def _measured(kind: str, program: str | None, weights: Path, counts: list[int], seconds: float) -> Bench:

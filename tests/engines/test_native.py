@@ -1,0 +1,95 @@
+"""The machine's own llama-server: where it is found, when it is preferred, and that it ends with its keeper."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from freehold.engines import environments
+from freehold.engines.bench import Bench, Level
+from freehold.engines.contract import CLAUSES, check
+from freehold.engines.engine import Completion, Sampling
+from freehold.engines.fake import Fake
+from freehold.engines.llamacpp import LlamaCpp, Settings
+from freehold.engines.native import NATIVE, WHEEL, gain, preferred
+from freehold.errors import EngineError, ModelFileError
+from freehold.store.workspace import write_record
+
+
+@pytest.fixture
+def engines_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of engines, and nothing on PATH."""
+    monkeypatch.setenv("FREEHOLD_ENGINES", str(tmp_path / "engines"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path / "engines"
+
+
+def test_a_built_server_goes_before_one_on_path(engines_folder: Path, tmp_path: Path) -> None:
+    assert environments.native_server() is None
+    (tmp_path / environments.SERVER).write_text("#!/bin/sh\n")
+    (tmp_path / environments.SERVER).chmod(0o755)
+    assert environments.native_server() == tmp_path / environments.SERVER
+    environments.built_server().parent.mkdir(parents=True)
+    environments.built_server().write_text("")
+    assert environments.native_server() == environments.built_server()
+
+
+@pytest.mark.parametrize(("native", "chosen"), [(18.8, True), (10.9, False)])
+def test_it_is_preferred_where_it_was_measured_faster(
+    engines_folder: Path, tmp_path: Path, native: float, chosen: bool
+) -> None:
+    environments.built_server().parent.mkdir(parents=True)
+    environments.built_server().write_text("")
+    assert preferred(tmp_path / "bench") is None  # nothing was measured
+    write_record(tmp_path / "bench" / "a.json", _bench(WHEEL, 12.2))
+    assert gain(tmp_path / "bench") is None
+    write_record(tmp_path / "bench" / "a-native.json", _bench(NATIVE, native))
+    assert (preferred(tmp_path / "bench") == str(environments.built_server())) is chosen
+
+
+def _bench(engine: str, rate: float) -> Bench:
+    level = Level(
+        clients=16, requests=9, requests_per_second=rate, tokens_per_second=rate,
+        first_token_p50_ms=1.0, first_token_p95_ms=1.0, cached=0.5,
+    )  # fmt: skip
+    return Bench(engine=engine, version="", weights="weights.gguf", cores=2, levels=(level,))
+
+
+def test_an_engine_that_ignores_labels_breaks_the_contract() -> None:
+    class Deaf(Fake):
+        def complete(self, request: Completion) -> object:  # type: ignore[override]
+            return super().complete(Completion(prompt=request.prompt, sampling=Sampling(max_tokens=24)))
+
+    deaf = Deaf(lambda _: "yes it is hot", context=4096)
+    deaf.start()
+    with pytest.raises(EngineError, match="a label, in any script"):
+        check(deaf)
+
+
+def test_a_program_that_cannot_run_is_refused(smollm2: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="cannot be run"):
+        LlamaCpp(smollm2, settings=Settings(program=str(tmp_path / "none"))).start()
+
+
+def test_the_native_server_keeps_the_contract_and_ends_with_its_keeper(smollm2: Path) -> None:
+    program = environments.native_server()
+    if program is None:
+        pytest.skip("no native llama-server; freehold engines build")
+    engine = LlamaCpp(smollm2, settings=Settings(slots=2, context=512, program=str(program)))
+    engine.start()
+    try:
+        assert check(engine) == len(CLAUSES)
+        assert engine.pid is not None
+        (server,) = psutil.Process(engine.pid).children()
+        assert engine.replicas[0].reach().secret not in " ".join([*server.cmdline(), *server.environ().values()])
+        os.kill(engine.pid, signal.SIGKILL)
+        assert engine.complete(Completion(prompt=(1, 9690), sampling=Sampling(max_tokens=2))).text
+        deadline = time.monotonic() + 10
+        while server.is_running() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not server.is_running()
+    finally:
+        engine.stop()
