@@ -13,21 +13,28 @@ holds() { # holds WHAT: the Python program on standard input ends well
   if python - >out.txt 2>&1; then ok "$1"; sed 's/^/        /' out.txt; else fail "$1"; fi
 }
 
-echo "engines"
+echo "1. engines"
 expect 0 "freehold engines answers" freehold engines
 promise "the embedded engine is installed" "llamacpp .*child process"
+promise "vllm: its version, or the line that installs it" "vllm .*(0\.[0-9]+|freehold engines install vllm)"
+promise "native: its path, or the line that builds it" "native.*(llama-server|freehold engines build)"
+sed 's/^/        /' out.txt
 if ! freehold pull smollm2-135m-instruct >out.txt 2>&1; then
   if grep -q "no source" out.txt; then echo "skipped: the small base cannot be fetched here"; exit 0; fi
   fail "freehold pull"; exit 1
 fi
 
-echo "bench"
-expect 0 "freehold bench measures the embedded engine" freehold bench --clients 1,4 --seconds 2
+echo "2, 9, 12. bench: tokens/s, time to first token, prompts cached; a native server keeps the contract first"
+expect 0 "freehold bench measures every llama.cpp here" freehold bench --clients 1,4,16 --seconds 3
+if freehold engines --json | grep -q "llama-server"; then
+  promise "the native server keeps the contract, and the faster of the two is used" "clauses kept by .*llama-server"
+  promise "which one is used is said" "(native server|wheel) is used"
+else echo "        skipped: no native llama-server here (freehold engines build)"; fi
 sed 's/^/        /' out.txt
 expect 2 "a base that is not here is refused" freehold bench ghost
 expect 2 "nonsense clients are refused" freehold bench --clients none
 
-echo "the engine itself"
+echo "1, 3, 4, 5, 10. the embedded engine"
 holds "labels, JSON, regex and GBNF bind; wrong ones are the caller's fault" <<'PY'
 import json
 from pathlib import Path

@@ -2,7 +2,8 @@
 
 64 closed-loop clients, 30-token messages under a shared system message, answers from 16 labels (issue 8, Speed). The
 adapters are random ones of rank 16 on every projection: they cost what real ones cost. Besides requests a second it
-prints the processor time a request took, which stays honest on a machine that does other work as well.
+prints the processor time a request took, which stays honest on a machine that does other work as well. `merged` is one
+adapter merged into a Q4_0 copy of the base, served by children of one thread each.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import psutil
 
 from freehold.engines.engine import Completion, Labels, Sampling
 from freehold.engines.llamacpp import LlamaCpp
+from freehold.engines.merge import merge
 from freehold.engines.plan import plan
 from freehold.engines.random_adapter import write_random_adapter
 
@@ -88,8 +90,9 @@ def measure(engine: LlamaCpp, load: Load, seconds: float, clients: int) -> Figur
 
 
 def _cpu_s(engine: LlamaCpp) -> float:
-    pids = [replica.pid for replica in engine.replicas if replica.pid is not None]
-    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
+    keepers = [psutil.Process(replica.pid) for replica in engine.replicas if replica.pid is not None]
+    processes = [each for keeper in keepers for each in (keeper, *keeper.children())]
+    return sum(sum(each.cpu_times()[:2]) for each in processes)
 
 
 def main() -> None:
@@ -98,7 +101,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--adapters", type=int, default=16)
-    parser.add_argument("--only", help="one of: base, one, even, skewed")
+    parser.add_argument("--only", help="one of: merged, base, one, even, skewed")
+    parser.add_argument("--program", help="a native llama-server instead of xllamacpp's")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         files = {f"adapter-{at}": Path(folder) / f"{at}.gguf" for at in range(options.adapters)}
@@ -111,16 +115,27 @@ def main() -> None:
             "even": Load(f"{len(names)} adapters, even", names, [1] * len(names)),
             "skewed": Load(f"{len(names)} adapters, Zipf", names, [1 / (at + 1) for at in range(len(names))]),
         }
-        chosen = plan(len(files), 512)
-        print(chosen.reason)
-        engine = LlamaCpp(options.weights, files, chosen.settings)
-        engine.start()
-        try:
-            for key, load in loads.items():
-                if options.only in (None, key):
-                    print(f"{load.name:<22}{measure(engine, load, options.seconds, options.clients)}", flush=True)
-        finally:
-            engine.stop()
+        if options.only in (None, "merged"):
+            copy = Path(folder) / "merged.gguf"
+            merge(options.weights, files[names[0]], copy, "Q4_0")
+            alone = plan(2, 512, program=options.program).settings  # a child a core, one thread each
+            run(LlamaCpp(copy, settings=alone), [Load("one, merged as Q4_0", [None], [1])], options)
+        if options.only != "merged":
+            chosen = plan(len(files), 512, program=options.program)
+            print(chosen.reason)
+            asked = [load for key, load in loads.items() if options.only in (None, key)]
+            run(LlamaCpp(options.weights, files, chosen.settings), asked, options)
+
+
+def run(engine: LlamaCpp, loads: Sequence[Load], options: argparse.Namespace) -> None:
+    """Measure each load on a warm engine and print its line."""
+    engine.start()
+    try:
+        for load in loads:
+            measure(engine, load, 2, options.clients)
+            print(f"{load.name:<22}{measure(engine, load, options.seconds, options.clients)}", flush=True)
+    finally:
+        engine.stop()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Requests go to its native `/completion`, which takes token ids, a grammar, and t
 adapter answered is known because every request names the scale of every loaded adapter: 1 for one, 0 for the rest.
 """
 
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,6 +70,8 @@ class LlamaCpp:
             for _ in range(settings.children)
         ]
         self._slots = Slots(settings.children, settings.slots, lambda child: self._replicas[child].ready)
+        self._native = settings.program is not None
+        self._grammars: dict[str, str] = {}  # by schema
         self._token_counts: dict[str, int] = {}
         self._trees: dict[tuple[str, ...], tuple[Labelled | None, int]] = {}
 
@@ -119,7 +122,7 @@ class LlamaCpp:
 
     def _complete(self, request: Completion, child: int | None) -> Answer:
         begun = time.monotonic()
-        body = wire.body(request, self._order)
+        body = self._body(request)
         tree = self._tree(request.sampling)
         cause = ""
         for _ in range(_ATTEMPTS):  # again where a child went away: nothing was delivered yet
@@ -133,6 +136,20 @@ class LlamaCpp:
                     continue
             return self._answer(request, reach, result, begun)
         raise EngineError(f"llama.cpp went away {_ATTEMPTS} times before it answered ({cause})")
+
+    def _body(self, request: Completion) -> dict[str, Any]:
+        body = wire.body(request, self._order)
+        schema = body.pop("json_schema", None) if self._native else None
+        return body if schema is None else body | {"grammar": self._one_line(schema)}
+
+    def _one_line(self, schema: dict[str, Any]) -> str:
+        """A native server's own grammar of a schema, its white space cut down: only xllamacpp's knows `x-guidance`."""
+        key = json.dumps(schema)
+        if key not in self._grammars:
+            asked = {"prompt": [0], "n_predict": 1, "json_schema": schema}
+            settings = self._post("/completion", asked)[1]["generation_settings"]
+            self._grammars[key] = wire.one_line(settings["grammar"])
+        return self._grammars[key]
 
     def _tree(self, sampling: Sampling) -> Labelled | None:
         """The labels' prefix tree, where the request is for a label and for nothing that a tree cannot give."""
@@ -168,7 +185,7 @@ class LlamaCpp:
             yield Piece(text=answer.text, answer=answer)
             return
         begun, text = time.monotonic(), ""
-        body = wire.body(request, self._order) | {"stream": True, "stop": list(request.sampling.stop)}
+        body = self._body(request) | {"stream": True, "stop": list(request.sampling.stop)}
         with self._slots.one(request.adapter, ANSWER_TIMEOUT_S) as slot:
             for reach, event in self._replicas[slot.child].events("/completion", body | {"id_slot": slot.number}):
                 if "error" in event:

@@ -1,6 +1,7 @@
 """llama.cpp's `/completion` as JSON: what is asked, what comes back, and what its refusals mean."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,11 @@ def choice(ids: Iterable[int]) -> dict[str, Any]:
     bias = [[each, _ABOVE_ALL] for each in sorted(ids)]
     one = {"n_predict": 1, "logit_bias": bias, "return_tokens": True, "response_fields": _FEW}
     return one | {"grammar": "", "stop": []}
+
+
+def one_line(grammar: str) -> str:
+    """llama.cpp's grammar of a JSON Schema with at most one space wherever it allows any white space."""
+    return re.sub(r"^space ::=.*$", 'space ::= | " "', grammar, flags=re.MULTILINE)
 
 
 def forced_from(sampling: Sampling) -> Mapping[str, str]:
