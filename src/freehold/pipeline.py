@@ -447,7 +447,7 @@ class Flow:
             deployments.deploy(self._store, deployment, reason)
         elif standing.evidence.get("decision") != evidence["decision"]:
             mine = {"shares": standing.shares, "shadow": standing.shadow, "fallbacks": standing.fallbacks}
-            kept = msgspec.structs.replace(deployment, bounds=standing.bounds, **mine)
+            kept = msgspec.structs.replace(deployment, bounds=standing.bounds, slo=standing.slo, **mine)
             if standing.cascade is not None and standing.cascade.of == target:  # its threshold is for this target alone
                 kept = msgspec.structs.replace(kept, cascade=standing.cascade)
             deployments.deploy(self._store, kept, reason)

@@ -6,6 +6,7 @@ import typer
 
 from freehold.cli.amounts import recorded
 from freehold.cli.cascade import cascade
+from freehold.cli.objectives import slo
 from freehold.cli.output import as_json, say, table
 from freehold.cli.shares import share_of
 from freehold.errors import UserError
@@ -22,6 +23,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 deploy = typer.Typer(no_args_is_help=True, add_completion=False, help="Public model names and what stands behind them.")
 
 deploy.command("cascade")(cascade)
+deploy.command("slo")(slo)
 
 
 @deploy.command("list")

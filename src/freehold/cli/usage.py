@@ -2,13 +2,15 @@
 
 import csv
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from freehold.cli.amounts import exact, recorded
-from freehold.cli.output import as_json, table
+from freehold.cli.output import as_json, say, table
 from freehold.errors import UserError
+from freehold.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from freehold.store.usage import Line
@@ -43,6 +45,20 @@ def usage(
     else:
         costs = [money(line.cost, line.currency) if line.currency else "unknown" for line in lines]
         table([*wanted, *_FIGURES, "cost"], [[*row, cost] for row, cost in zip(rows, costs, strict=True)])
+        _say_unverified({line.model for line in lines if line.model})
+
+
+def _say_unverified(models: set[str]) -> None:
+    """Name the prices that nobody has held against their source."""
+    from freehold.gateway.prices import read
+
+    prices, now = read(Workspace.here().root), time.time_ns() // 1000
+    found = {model: prices.of(model, now) for model in sorted(models)}
+    for model, price in found.items():
+        if price is not None and not price.verified:
+            say(
+                f"  unverified: the price of {model} since {price.since} ({price.source}); yours belongs in prices.json"
+            )
 
 
 def _figures(line: "Line") -> list[int]:

@@ -60,6 +60,10 @@ class Desk:
     metrics: Metrics = field(default_factory=Metrics)
     shadows: set["asyncio.Task[None]"] = field(default_factory=set)
 
+    def reprice(self, prices: Prices) -> None:
+        """Take other prices from the next attempt on."""
+        self.prices = prices
+
 
 @dataclass(slots=True)
 class Visit:

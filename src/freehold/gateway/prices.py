@@ -4,7 +4,9 @@ The list that ships holds public list prices with their source; `prices.json` in
 since what a company pays is in its contract. A model without a price costs an unknown amount, never nothing.
 """
 
-from collections.abc import Iterable
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.resources import files
@@ -15,13 +17,18 @@ import msgspec
 from freehold.errors import UserError
 from freehold.gateway.tokens import Tokens
 
+log = logging.getLogger(__name__)
+
 PICO = 10**12
 PRICES_FILE = "prices.json"
 _DATED = "-0000-00-00"
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `per` tokens of each kind cost since a day (UTC). Reasoning tokens cost what output does unless named."""
+    """What `per` tokens of each kind cost since a day (UTC). Reasoning tokens cost what output does unless named.
+
+    `verified` is False where nobody has held the figure against its `source` (what ships was written from memory).
+    """
 
     model: str
     since: str
@@ -32,6 +39,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cached_input: Decimal | None = None
     reasoning: Decimal | None = None
     source: str = ""
+    verified: bool = True
 
     def cost(self, tokens: Tokens) -> int:
         """Pico-units: each kind of token counted apart, rounded half up once, at the end."""
@@ -83,6 +91,26 @@ def read(root: Path) -> Prices:
         raise UserError(f"{own}: is not a list of prices ({error}); docs/gateway.md shows one") from None
     replaced = {price.model for price in mine}
     return Prices([*(price for price in shipped if price.model not in replaced), *mine])
+
+
+async def follow(root: Path, adopt: Callable[[Prices], None], every_s: float) -> None:
+    """Read the workspace's prices again whenever its file changes; one that is not right changes nothing."""
+    seen = _changed_at(root)
+    while True:
+        await asyncio.sleep(every_s)
+        found = _changed_at(root)
+        if found == seen:
+            continue
+        seen = found
+        try:
+            adopt(read(root))
+        except (UserError, OSError) as error:
+            log.error("the prices changed but cannot be read, and those before still hold: %s", error)
+
+
+def _changed_at(root: Path) -> int:
+    path = root / PRICES_FILE
+    return path.stat().st_mtime_ns if path.is_file() else 0
 
 
 def money(pico: int, currency: str) -> str:

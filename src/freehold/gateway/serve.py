@@ -37,6 +37,7 @@ from freehold.gateway.journal import Journal
 from freehold.gateway.keeper import Keeper, recover
 from freehold.gateway.keyring import Keyring
 from freehold.gateway.machine import MachinePrice
+from freehold.gateway.prices import follow as follow_prices
 from freehold.gateway.prices import read as read_prices
 from freehold.gateway.recorder import NoRedaction, Policy, Recorder
 from freehold.gateway.roster import LOOK_EVERY_S, Roster
@@ -150,7 +151,13 @@ async def serving(
         await asyncio.to_thread(Subjects(workspace).hide_recorded, store)
         roster = Roster(workspace, store, children, backends.load_classifier)
         desk = await _desk(workspace, settings, store, roster, stack)
-        works = [roster.follow(), _follow(desk.keyring), rollback.watch(workspace, store), retention.keep(workspace)]
+        works = [
+            roster.follow(),
+            _follow(desk.keyring),
+            follow_prices(workspace.root, desk.reprice, LOOK_EVERY_S),
+            rollback.watch(workspace, store),
+            retention.keep(workspace),
+        ]
         more = ArenaPages(desk, workspace, store).routes()
         if opening is not None:
             room = opening(workspace, store, desk)

@@ -74,12 +74,20 @@ class Cascade(Record, frozen=True, kw_only=True):
     right: int
 
 
+class Objectives(Record, frozen=True, kw_only=True):
+    """What a deployment's service should reach: the 95th percentile of latency, and the share (of 1) answered."""
+
+    p95_ms: float | None = None
+    availability: float | None = None
+
+
 class Deployment(Record, frozen=True, kw_only=True):
     """What a public model name stands for.
 
     `shares` are canaries: what they leave goes to `target`, and a session stays where it is. `fallbacks` are tried in
     order where a target fails. `shadow` is asked in the background, and its answer only kept. `cascade` passes on the
-    requests that the owned model is not sure of. `bounds` are those that send a canary back.
+    requests that the owned model is not sure of. `bounds` are those that send a canary back,
+    `slo` is what the service should reach.
 
     `answer_type`, `labels` and `json_schema` say what is decoded under: only a label, only JSON that fits, or free text
     where `answer_type` is None. `max_tokens` bounds an answer whose caller names no bound. `evidence` names by digest
@@ -97,6 +105,7 @@ class Deployment(Record, frozen=True, kw_only=True):
     fallbacks: tuple[Target, ...] = ()
     shadow: Share | None = None
     cascade: Cascade | None = None
+    slo: Objectives | None = None
     bounds: Bounds = msgspec.field(default_factory=Bounds)
 
     @property

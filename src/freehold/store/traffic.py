@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 
 from freehold.store.database import Store
 from freehold.store.exchanges import Exchange, Feedback
@@ -154,3 +154,31 @@ def escalation(store: Store, model: str, owned: str, since: int = 0) -> Escalati
     with store.connect() as connection:
         found = {bool(unsure): int(number) for number, unsure in connection.execute(query).all()}
     return Escalation(asked=sum(found.values()), escalated=found.get(True, 0))
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests of a public model name: how many failed, and how many of the answered ones were slow."""
+
+    n: int
+    failed: int
+    slow: int
+
+
+_HUNG_UP = 499
+
+
+def service(store: Store, model: str, since: int, slow_ms: float | None = None) -> Service:
+    """How a public model name served since a time (microseconds since 1970); who hung up is left out.
+
+    A request failed where it was answered with a server's error or broke off.
+    """
+    failed = (exchanges.c.status >= 500) | ~exchanges.c.finished
+    slow = ~failed & (exchanges.c.latency_ms > (float("inf") if slow_ms is None else slow_ms))
+    query = (
+        select(func.count(), func.sum(case((failed, 1), else_=0)), func.sum(case((slow, 1), else_=0)))
+        .where(exchanges.c.model == model, exchanges.c.at >= since, exchanges.c.shadow_of.is_(None))
+        .where(exchanges.c.status != _HUNG_UP)
+    )
+    with store.connect() as connection:
+        n, failures, slows = connection.execute(query).one()
+    return Service(n=int(n), failed=int(failures or 0), slow=int(slows or 0))
