@@ -1,5 +1,6 @@
 """The console beside the gateway: every page's address, and what it does in the background."""
 
+import asyncio
 from collections.abc import Sequence
 
 from starlette.responses import Response
@@ -59,7 +60,8 @@ class Console:
         return [*(page.route(self.house) for page in pages), *widget.routes(self.house)]
 
     async def follow(self) -> None:
-        """Keep what is derived near the end of the traffic, for ever."""
+        """Read the catalogue once, then keep what is derived near the end of the traffic, for ever."""
+        await asyncio.to_thread(models.warm)
         await self._follower.follow()
 
 

@@ -23,6 +23,13 @@ _QUESTIONS = (
 )
 
 
+def warm() -> None:
+    """Read what ships of the catalogue, so that the first visitor does not wait for it."""
+    licence.licences()
+    for name in model.built_in():
+        selection.judged(name)
+
+
 def show(visit: Visit) -> Response:
     """The models that pass the filters."""
     known = model.known(visit.workspace)
