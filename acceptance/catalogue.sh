@@ -38,6 +38,10 @@ expect 0 "the set of 2023" freehold models --qianfan-2023 --json
 holds "the Qianfan set" "assert len(d) >= 30"
 expect 0 "filters" freehold models --max-params 1B --licence apache-2.0 --language en --fits --json
 holds "only what was asked for" "assert d and all(m['parameters'] <= 1e9 and m['licence'] == 'apache-2.0' for m in d)"
+expect 0 "freehold show, a template on record" freehold show qwen2.5-7b-instruct
+says "template_digest +cd8e9439f057"
+expect 0 "freehold show, none on record" freehold show phi-4
+says "unknown .*chat template"
 expect 0 "openness as a filter" freehold models --min-openness 0.6 --json
 holds "OLMo is open, Llama 2 is not" "n = {m['name'] for m in d}; assert 'olmo-7b' in n and 'llama-2-7b' not in n"
 expect 0 "freehold show" freehold show llama-2-7b --json
@@ -58,6 +62,8 @@ else
 fi
 expect 0 "a page" freehold openness --html openness.html
 if grep -q "<script" openness.html; then fail "the page has a script"; else ok "the page has no script"; fi
+expect 0 "the second index" freehold openness --index osai --top 1
+says "judgments up to 2026-06-12, digest 32971b80427d"
 expect 0 "own weights" freehold openness --weight llmdata=5 --top 3
 printf 'open\nhttps://example.org/code\nunknown\n' >answers
 yes unknown | head -30 >>answers
@@ -88,6 +94,11 @@ says "did you mean military"
 expect 2 "a use that contradicts itself" freehold rights olmo-7b --commercial --field research
 says "contradicts itself"
 [ -d "$here/src" ] && ok "grants: $(ls "$here"/src/freehold/catalogue/grants/*.toml | wc -l), licences: $(ls "$here"/src/freehold/catalogue/licences/*.toml | wc -l)"
+
+expect 2 "a flag given both ways" freehold rights olmo-7b --commercial --no-commercial
+says "contradicts itself: --commercial and its opposite"
+expect 2 "a territory that is none" freehold rights olmo-7b --territory UK
+expect 2 "a contract without its teacher" freehold rights olmo-7b --contract "MSA"
 
 echo "7, 10 lineage and inspect"
 expect 0 "freehold lineage" freehold lineage mixtral-8x7b
@@ -134,7 +145,21 @@ P
 printf 'task: t\ndescription: d\ndata: {source: m.csv, input: text, answer: category}\ncandidates: [ours]\nuse: {commercial: true}\ndecide: {margin: 0.3}\n' >t.yaml
 expect 3 "freehold run refuses what is forbidden" freehold run t.yaml
 says "Qwen RESEARCH LICENSE AGREEMENT"
+if [ -e .freehold/models/ours ]; then fail "the base was fetched before the gate"; else ok "nothing was fetched"; fi
 if find .freehold/adapters -name manifest.json 2>/dev/null | grep -q .; then fail "something was tuned"; else ok "nothing was tuned"; fi
+
+echo "5, 7 what leaves carries its duties, and hangs on the tree"
+sed 's/candidates: .*/candidates: [smollm2-135m-instruct]/; s/^decide/tune: {method: lora, rank: 4, epochs: 1}\ndecide/' t.yaml >mine.yaml
+expect 0 "freehold run, allowed" freehold run mine.yaml
+expect 0 "freehold export" freehold export t --format gguf-adapter --to out
+for name in NOTICE MODEL_CARD.md; do [ -s "out/$name" ] && ok "out/$name" || fail "out/$name is not there"; done
+grep -q "Apache License 2.0" out/NOTICE && ok "NOTICE names the licence" || fail "NOTICE does not name the licence"
+grep -q "commercial True" out/MODEL_CARD.md && ok "the card names the use" || fail "the card does not name the use"
+expect 0 "freehold lineage" freehold lineage t
+says "^ *└─ t \([0-9a-f]{12}\)|t \([0-9a-f]{12}\)"
+says "gguf-adapter \([0-9a-f]{12}\)"
+expect 0 "as a picture" freehold lineage t --svg own.svg
+grep -q "gguf-adapter" own.svg && ok "the export is in the picture" || fail "the export is not in the picture"
 
 [ $failed -eq 0 ] && echo "every promise was kept" || echo "a promise was broken"
 exit $failed
