@@ -201,7 +201,7 @@ class LoraSettings(Section):
 
 
 class UpperLoraSettings(LoraSettings):
-    """Adapters on the upper half of the layers only: about twice as fast, since what lies below is computed once."""
+    """Adapters on the upper half of the layers only: half the arithmetic, since what lies below is computed once."""
 
     method: Literal["upper-lora"] = Field("upper-lora", description="Train adapters on the upper half of the layers.")  # type: ignore[assignment]
 
