@@ -48,10 +48,12 @@ def test_a_child_that_hangs_is_replaced_and_the_answer_comes(smollm2: Path) -> N
 
 
 def test_a_stream_that_is_cut_fails_loudly(smollm2: Path) -> None:
-    engine = LlamaCpp(smollm2, settings=SMALL)
+    engine = LlamaCpp(
+        smollm2, settings=Settings(slots=1, context=2048)
+    )  # so long that no machine is done before the cut
     engine.start()
     try:
-        stream = engine.stream(Completion(prompt=(1, 9690, 198), sampling=Sampling(max_tokens=100, temperature=1.0)))
+        stream = engine.stream(Completion(prompt=(1, 9690, 198), sampling=Sampling(max_tokens=2000, temperature=1.0)))
         next(stream)
         assert engine.pid is not None
         os.kill(engine.pid, signal.SIGKILL)

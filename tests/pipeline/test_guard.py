@@ -57,4 +57,4 @@ def test_nothing_tuned_is_nothing_forgotten(
         )
     )
     assert freehold("eval", "forgetting", path) == 2
-    assert "nothing is tuned, so nothing can be forgotten" in capsys.readouterr().err
+    assert "nothing is tuned; write lora or upper-lora" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from freehold.store.answers import Answered, Answers
 from freehold.store.database import Store
 from freehold.store.deployments import AdapterTarget, BaseTarget, ClassifierTarget, Deployment, RemoteTarget, Share
 from freehold.store.documents import Documents
-from freehold.store.exchanges import Attempt, Entry, Exchange, Feedback
+from freehold.store.exchanges import Attempt, Entry, Exchange, Feedback, Query
 from freehold.store.keys import Allowance
 from freehold.store.workspace import Workspace
 
@@ -178,7 +178,7 @@ def test_feedback_belongs_to_an_exchange_and_its_last_word_holds(store: Store) -
     exchanges.record(store, [_entry("one", 5, 7), _entry("two", 6, 8)])
     exchanges.say(store, Feedback(exchange="one", verdict="rejected"))
     exchanges.say(store, Feedback(exchange="one", verdict="corrected", correction=ANY_SCRIPT))
-    said = {each.id: word for each, word in exchanges.captured(store, "gpt")}
+    said = {each.id: word for each, word in exchanges.captured(store, Query(models=("gpt",)))}
     assert said == {"one": Feedback(exchange="one", verdict="corrected", correction=ANY_SCRIPT), "two": None}
     assert [word and word.verdict for _, _, word in traffic.costed(store)] == ["corrected", None]
     with pytest.raises(NotFoundError, match="no exchange three"):
