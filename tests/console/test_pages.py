@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import pytest
 from console_house import ARABIC, CHINESE, LABELS, MARKUP, PASSWORD, TASK, ConsoleHouse, Visitor, exchange_id
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from freehold.console.page import POLICY
@@ -164,6 +165,15 @@ def test_every_script_is_found(house: ConsoleHouse, admin: Visitor, words: str) 
     expected = {"退": CHINESE, "申": CHINESE, "ا": ARABIC}.get(words[0], "freezer")
     page = admin.get(f"/traffic?q={quote(words)}").text
     assert expected in page and page.count('<a href="/traffic/0') == 12
+
+
+def test_what_is_left_of_an_error_budget_stands_beside_the_keys(house: ConsoleHouse, admin: Visitor) -> None:
+    assert "Error budgets" not in admin.get("/keys").text
+    deployment = deployments.current(house.store, TASK)
+    aimed = replace(deployment, slo=deployments.Objectives(availability=0.995))
+    deployments.deploy(house.store, aimed, "an objective")
+    page = admin.get("/keys").text
+    assert "Error budgets" in page and "availability 0.995" in page
 
 
 def test_a_revoked_keys_page_and_one_that_never_was(house: ConsoleHouse, admin: Visitor) -> None:

@@ -17,6 +17,7 @@ from freehold.console.pages.overview import FIRST, day_name, spending, units
 from freehold.console.widget import origin_of
 from freehold.errors import NotFoundError, UserError
 from freehold.evaluation.statistics import wilson
+from freehold.gateway.objectives import budgets
 from freehold.gateway.prices import PICO
 from freehold.records import Interval, Record
 from freehold.store import browse, deployments, keys, totals
@@ -49,13 +50,15 @@ def show(visit: Visit) -> Response:
     since = _since(visit)
     used = totals.days(visit.store, since)
     everybody = keys.every(visit.store)
+    served = deployments.all_current(visit.store)
     return visit.page(
         "keys.html",
         keys=everybody,
         statement=_by_key_and_model(used, everybody),
         since=day_name(since, year=True),
-        objectives=[objective(visit, each) for each in deployments.all_current(visit.store).values()],
-        served=list(deployments.all_current(visit.store)),
+        objectives=[objective(visit, each) for each in served.values()],
+        budgets=[(name, budget) for name, each in served.items() for budget in budgets(visit.store, each)],
+        served=list(served),
         **_drawn(used, since),
     )
 
