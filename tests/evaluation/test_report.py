@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from freehold.errors import NotFoundError
 from freehold.evaluation import report as reports
-from freehold.evaluation.figures import figures, macro_f1
+from freehold.evaluation.figures import figures
 from freehold.records import Candidate, CandidateKind, Example, Provenance, Row
 from freehold.spec import Task
 from freehold.store.database import connect
@@ -48,13 +48,6 @@ def test_figures(task: Task) -> None:
     assert found.confusion == ((9, 0, 0, 1), (0, 9, 0, 1), (0, 0, 9, 1))
     assert found.tokens_per_request == 42
     assert (found.latency_p50_ms, found.latency_p95_ms) == (22.0, 35.0)
-
-
-def test_macro_f1_is_scikit_learns() -> None:
-    from sklearn.metrics import f1_score
-
-    cells = [(0, 0), (0, 1), (1, 1), (2, 0), (2, 2), (1, 1), (0, 0)]
-    assert macro_f1(cells, 3) == pytest.approx(f1_score(*zip(*cells, strict=True), average="macro"))
 
 
 def test_sessions_widen_the_interval(task: Task) -> None:

@@ -8,7 +8,8 @@ import typer
 from freehold.cli.output import as_json, say, table
 from freehold.errors import NotFoundError
 from freehold.evaluation import report as reports
-from freehold.records import CandidateFigures, Change, Kept, Report
+from freehold.evaluation.report_html import METRIC_WORDS
+from freehold.records import CandidateFigures, Change, Interval, Kept, Report
 from freehold.store.database import connect
 from freehold.store.documents import Documents
 from freehold.store.workspace import Workspace
@@ -61,6 +62,7 @@ def print_report(found: Report) -> None:
         ],
         [_line(each) for each in order],
     )
+    _print_beside(order)
     whose = " · ".join(f"{count} {provenance.value}" for provenance, count in sorted(found.references.items()))
     say(f"\n  references {whose}")
     dropped = " · ".join(f"{count} {reason}" for reason, count in sorted(found.dropped.items()) if count)
@@ -72,6 +74,27 @@ def print_report(found: Report) -> None:
     if found.changes:
         say("\n  what tuning took away\n")
         print_changes(found.changes)
+
+
+def _print_beside(order: Sequence[CandidateFigures]) -> None:
+    """The scores that stand beside the metric and decide nothing, each with its interval and n."""
+    names = list(dict.fromkeys(name for each in order for name in each.secondary))
+    rows = [
+        [METRIC_WORDS.get(name, name.replace("_", " ")), each.candidate.name, *_beside(name, each.secondary[name])]
+        for name in names
+        for each in order
+        if name in each.secondary
+    ]
+    if rows:
+        say()
+        table(["beside the metric", "candidate", "value", "interval", "n"], rows)
+
+
+def _beside(name: str, figure: Interval) -> list[str]:
+    """A share in per cent; a cost is none."""
+    form = "{:.4g}" if name.startswith("cost:") else "{:.1%}"
+    interval = f"[{form.format(figure.low)}, {form.format(figure.high)}]"
+    return [form.format(figure.value), interval, str(figure.n)]
 
 
 def print_changes(found: Sequence[Change]) -> None:

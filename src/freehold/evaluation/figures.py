@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from freehold.evaluation import f1
 from freehold.evaluation.scorers.exact import exact_match
-from freehold.evaluation.statistics import bootstrap_mean, bootstrap_of, wilson
+from freehold.evaluation.statistics import bootstrap_mean, wilson
 from freehold.records import Candidate, CandidateFigures, Example, Interval, LabelFigures, Row
 from freehold.spec import LabelAnswer, Task
 
@@ -18,7 +19,7 @@ def figures(candidate: Candidate, rows: Sequence[Row], examples: Sequence[Exampl
         free=_free(rows, examples, task),
         labels=tuple(_label_figures(matrix, at, name) for at, name in enumerate(every)),
         confusion=matrix,
-        secondary=_secondary(rows, examples, task) | _macro_f1(rows, examples, task),
+        secondary=_secondary(rows, examples, task) | _f1(rows, examples, task),
         tokens_per_request=sum(row.input_tokens + row.output_tokens for row in rows) / len(rows),
         latency_p50_ms=_percentile(rows, 0.50),
         latency_p95_ms=_percentile(rows, 0.95),
@@ -28,11 +29,16 @@ def figures(candidate: Candidate, rows: Sequence[Row], examples: Sequence[Exampl
 
 def _interval(scores: Sequence[float], examples: Sequence[Example], task: Task) -> Interval:
     """Wilson's for right or wrong, the bootstrap's for graded scores or where examples share a session."""
-    sessions = [example.session or example.id for example in examples]
-    shared = len(set(sessions)) < len(sessions)
-    if set(scores) <= {0.0, 1.0} and not shared:
+    sessions = _sessions(examples)
+    if set(scores) <= {0.0, 1.0} and sessions is None:
         return wilson(sum(scores), len(scores), task.decide.confidence)
-    return bootstrap_mean(scores, task.decide.confidence, task.seed, sessions if shared else None)
+    return bootstrap_mean(scores, task.decide.confidence, task.seed, sessions)
+
+
+def _sessions(examples: Sequence[Example]) -> list[str] | None:
+    """The session of each example; None where no two share one."""
+    sessions = [example.session or example.id for example in examples]
+    return sessions if len(set(sessions)) < len(sessions) else None
 
 
 def _free(rows: Sequence[Row], examples: Sequence[Example], task: Task) -> Interval | None:
@@ -56,26 +62,10 @@ def _constant(scores: Sequence[float]) -> Interval:
     return Interval(value=scores[0], low=scores[0], high=scores[0], n=len(scores), method="all alike")
 
 
-def _macro_f1(rows: Sequence[Row], examples: Sequence[Example], task: Task) -> dict[str, Interval]:
-    """The labels' mean F1, each label counting alike (micro F1 is accuracy where each answer is one label)."""
+def _f1(rows: Sequence[Row], examples: Sequence[Example], task: Task) -> dict[str, Interval]:
     places = {label: at for at, label in enumerate(_labels(task))}
-    if not places:
-        return {}
     cells = [_cell(row, example, places) for row, example in zip(rows, examples, strict=True)]
-    return {
-        "macro_f1": bootstrap_of(lambda drawn: macro_f1(drawn, len(places)), cells, task.decide.confidence, task.seed)
-    }
-
-
-def macro_f1(cells: Sequence[tuple[int, int]], labels: int) -> float:
-    """Mean F1 over the labels that occur as a reference or an answer; `cells` are (reference, answer) places."""
-    right, wanted, given = [0] * (labels + 1), [0] * (labels + 1), [0] * (labels + 1)
-    for reference, answer in cells:
-        wanted[reference] += 1
-        given[answer] += 1
-        right[reference] += reference == answer
-    occurring = [at for at in range(labels) if wanted[at] + given[at]]
-    return sum(2 * right[at] / (wanted[at] + given[at]) for at in occurring) / len(occurring) if occurring else 0.0
+    return f1.intervals(cells, len(places), task.decide.confidence, task.seed, _sessions(examples))
 
 
 def _labels(task: Task) -> tuple[str, ...]:

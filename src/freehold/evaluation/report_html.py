@@ -21,6 +21,9 @@ METRIC_WORDS = {
     "exact_match": "exact match",
     "rouge_l": "ROUGE-L",
     "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "chrf": "chrF",
+    "bleu": "BLEU",
     "field_accuracy": "field accuracy",
     "schema_valid": "valid under the schema",
 }

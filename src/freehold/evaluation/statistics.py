@@ -102,21 +102,32 @@ def bootstrap_mean(
 
 
 def bootstrap_of(
-    statistic: Callable[[Sequence[T]], float], items: Sequence[T], confidence: float = 0.95, seed: int = 0
+    statistic: Callable[[Sequence[T]], float],
+    items: Sequence[T],
+    confidence: float = 0.95,
+    seed: int = 0,
+    clusters: Sequence[Hashable] | None = None,
 ) -> Interval:
-    """Percentile bootstrap interval of any statistic of independent items (Efron and Tibshirani 1993, chapter 13)."""
+    """Percentile bootstrap interval of any statistic of independent items (Efron and Tibshirani 1993, chapter 13).
+
+    The percentiles are the expanded ones of Hesterberg 2015 (The American Statistician 69:371, section 4.6). `clusters`
+    names the session that each item belongs to, as in `bootstrap_mean`: whole ones are resampled.
+    """
     import numpy as np
 
     _enough(len(items), 1)
-    random = np.random.default_rng(seed)
+    groups = _grouped(items, clusters)
+    random, count = np.random.default_rng(seed), len(groups)
     value = statistic(items)
-    drawn = [statistic([items[at] for at in random.integers(0, len(items), len(items))]) for _ in range(FEW_ROUNDS)]
+    drawn = [
+        statistic([item for at in random.integers(0, count, count) for item in groups[at]]) for _ in range(FEW_ROUNDS)
+    ]
     if min(drawn) == max(drawn):
-        return _unvaried(value, len(items), len(items), confidence)
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(
-        value=value, low=min(float(low), value), high=max(float(high), value), n=len(items), method="bootstrap"
-    )
+        return _unvaried(value, len(items), count, confidence)
+    tail = _NORMAL.cdf(-_expanded(confidence, count))
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    method = "bootstrap" if clusters is None else "cluster-bootstrap"
+    return Interval(value=value, low=min(float(low), value), high=max(float(high), value), n=len(items), method=method)
 
 
 def paired_bootstrap(
@@ -345,6 +356,17 @@ def _clustered(
     numbers: dict[Hashable, int] = {}
     index = np.array([numbers.setdefault(name, len(numbers)) for name in clusters])
     return np.bincount(index, weights=values).astype(np.float64), np.bincount(index).astype(np.float64)
+
+
+def _grouped(items: Sequence[T], clusters: Sequence[Hashable] | None) -> list[list[T]]:
+    """The items of each cluster; without clusters each item is its own."""
+    if clusters is None:
+        return [[item] for item in items]
+    _same_length(items, clusters)
+    groups: dict[Hashable, list[T]] = {}
+    for item, name in zip(items, clusters, strict=True):
+        groups.setdefault(name, []).append(item)
+    return list(groups.values())
 
 
 def _bca(sums: "NDArray[float64]", sizes: "NDArray[float64]", confidence: float, seed: int) -> tuple[float, float]:
