@@ -36,6 +36,19 @@ JSON = st.recursive(
 )
 
 
+COMPARED = [
+    ("the cat sat on mat", "the cat sat on the mat"),
+    ("The quick brown fox jumps over the lazy dog", "A quick brown fox jumped over a lazy dog"),
+    ("police kill the gunman", "police killed the gunman"),
+    (
+        "It is a guide to action which ensures that the military always obeys the commands of the party",
+        "It is a guide to action that ensures that the military will forever heed Party commands",
+    ),
+    ("Die Maschine steht still", "Die Maschine läuft wieder"),
+]
+"""Answer and reference; the third pair is Lin 2004's example, the fourth Papineni et al. 2002's."""
+
+
 def _slow_common(left: list[str], right: list[str]) -> int:
     rows = [[0] * (len(right) + 1) for _ in range(len(left) + 1)]
     for i, a in enumerate(left):
@@ -110,19 +123,22 @@ def test_scorers_fit_their_task(tmp_path: Path) -> None:
 
 
 def test_chrf_is_sacrebleus() -> None:
-    """Sentence chrF2 worked out by hand from the definition, and its bounds."""
+    """Sentence chrF2 worked out by hand from the definition, and sacrebleu 2.6.0's figures (`sentence_chrf`)."""
     # "ab" in "abc": order 1: P 2/2, R 2/3; order 2: P 1/1, R 1/2; no longer order fits both
     precision, recall = 1.0, (2 / 3 + 1 / 2) / 2
     assert chrf("a b", "abc") == pytest.approx(5 * precision * recall / (4 * precision + recall))
     assert chrf("工资没到", "工资没到") == 1 and chrf("x", "y") == 0 and chrf("", "") == 1
+    assert [round(chrf(*each), 6) for each in COMPARED] == [0.669286, 0.68471, 0.762404, 0.630506, 0.466555]
 
 
 def test_bleu_of_the_definition() -> None:
+    """By hand, and sacrebleu 2.6.0's figures (`sentence_bleu`, add-k smoothing with k = 1, texts in lower case)."""
     answer, reference = "the cat sat on mat", "the cat sat on the mat"
     orders = [5 / 5, (3 + 1) / (4 + 1), (2 + 1) / (3 + 1), (1 + 1) / (2 + 1)]
     expected = math.exp(1 - 6 / 5) * math.prod(orders) ** 0.25
     assert bleu(answer, reference) == pytest.approx(expected)
     assert bleu(reference, reference) == pytest.approx(1) and bleu("dog", reference) == 0
+    assert [round(bleu(*each), 6) for each in COMPARED] == [0.651113, 0.320732, 0.5, 0.455087, 0.451801]
 
 
 @pytest.mark.parametrize(
@@ -151,15 +167,6 @@ def test_programs_are_run_against_their_tests() -> None:
     assert passes(right, tests) == 1
     assert passes(right.replace("+", "-"), tests) == 0
     assert passes("def add(a, b) return", tests) == 0
-
-
-def test_programs_are_on_a_leash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("freehold.evaluation.scorers.program._SECONDS", 1)
-    monkeypatch.setenv("SECRET", "x")
-    assert passes("while True: pass", "") == 0
-    assert passes("block = bytearray(4 * 1024**3)", "") == 0
-    assert passes("import os\nassert 'SECRET' not in os.environ", "") == 1
-    assert passes("open('big', 'wb').write(bytes(64 * 1024**2))", "") == 0
 
 
 def test_pass_at_k_of_the_paper() -> None:

@@ -15,6 +15,7 @@ from freehold.evaluation.benchmarks import harness, mmlu, perplexity, programs
 from freehold.evaluation.benchmarks.continuations import Continuations, require_scoring
 from freehold.evaluation.benchmarks.sitting import Sitting
 from freehold.evaluation.judge import judge as judges
+from freehold.evaluation.scorers import leash
 from freehold.records import Base, Interval, digest
 from freehold.render import Renderer
 from freehold.spec import Judge as JudgeSpec
@@ -135,10 +136,12 @@ def run_programs(
         found = programs.measure(Asked(base, identity, endpoint, store), problems, samples, Terminal())
     figures = {f"pass@{each}": found.at(each) for each in k or [1]}
     if json:
-        as_json({"figures": figures, "right": found.right, "samples": samples})
+        as_json({"figures": figures, "right": found.right, "samples": samples, "holes": leash.holes()})
         return
     rows = [[name, *_figure(each), f"{samples} programs a problem"] for name, each in figures.items()]
     table([base, "value", "95 % interval", "problems", ""], rows)
+    reached = " and ".join(leash.holes())
+    say(f"\n  programs   could reach {reached or 'neither the network nor files outside their folder'}")
 
 
 def _figure(figure: Interval) -> list[object]:
