@@ -1,5 +1,7 @@
 """`freehold judge …`: a language model as a judge, and how far to trust it."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +13,12 @@ from freehold.cli.progress import Terminal
 from freehold.cli.task import DEFAULT_TASK_FILE
 from freehold.errors import TaskFileError
 from freehold.evaluation import compare as compares
+from freehold.evaluation.arena.votes import LEFT, RIGHT
+from freehold.evaluation.asking import Asked
 from freehold.evaluation.judge import agreement as agreements
-from freehold.evaluation.judge import grades, pairwise
+from freehold.evaluation.judge import conversations, grades, pairwise, questions
 from freehold.evaluation.judge import judge as judges
-from freehold.records import Interval
+from freehold.records import Interval, digest
 from freehold.spec import Judge as JudgeSpec
 from freehold.spec import load
 from freehold.store.answers import Answers
@@ -75,8 +79,7 @@ def compare(
     one, other = (compares.find(workspace, reports, wanted) for wanted in (left, right))
     pairs = pairwise.of_rows(one.rows, other.rows, examples_of(workspace, one.report))
     own = pairwise.which_is(spec.model, one.candidate, other.candidate)
-    with judges.endpoint(spec, workspace) as endpoint:
-        who = judges.Judge(spec.model, endpoint, Answers(connect(workspace.database_url)), spec.rubric)
+    with _judging(spec, workspace) as who:
         found = pairwise.duel(who, (one.candidate.name, other.candidate.name), pairs, own, Terminal())
     if json:
         as_json(found)
@@ -93,32 +96,72 @@ def grade(
     """Let the task file's judge grade a candidate's kept answers from 1 to 10."""
     spec, workspace = _judge_of(task_file)
     measured = compares.find(workspace, every_report(workspace, None), candidate)
-    asked, conversations = grades.of_rows(measured.rows, examples_of(workspace, measured.report))
-    with judges.endpoint(spec, workspace) as endpoint:
-        who = judges.Judge(spec.model, endpoint, Answers(connect(workspace.database_url)), spec.rubric)
-        found = grades.graded(who, measured.candidate.name, asked, conversations, Terminal())
-    _print_grades(found, json)
+    talks = conversations.of_rows(measured.rows, examples_of(workspace, measured.report))
+    with _judging(spec, workspace) as who:
+        found = grades.graded(who, measured.candidate.name, talks, Terminal())
+    if json:
+        as_json(found)
+    else:
+        _print_grades(found)
 
 
 @judge.command(name="mt-bench")
-def mt_bench(
-    questions: Annotated[Path, typer.Argument(help="A JSONL file of question_id, turns, category, reference.")],
+def mt_bench(  # noqa: PLR0913 (one parameter an option)
+    file: Annotated[
+        Path, typer.Argument(help="JSONL of question_id, turns, category, reference.", metavar="QUESTIONS")
+    ],
     model: Annotated[str, typer.Argument(help="A base of this workspace, or the model's name at --base-url.")],
     base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible address of the model.")] = None,
     api_key: Annotated[str | None, typer.Option(help="A reference such as '${OPENAI_API_KEY}'.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Another base of this workspace, or model at that address: judged side by side.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of one answer.")] = 1024,
     task_file: TaskFileOption = DEFAULT_TASK_FILE,
     json: JsonOption = False,
 ) -> None:
-    """Ask a model two-turn questions and let the task file's judge grade either turn."""
-    asked = grades.questions(questions)
+    """Ask a model two-turn questions and let the task file's judge grade either turn; with --against, compare two."""
+    asked = questions.read(file)
     spec, workspace = _judge_of(task_file)
-    player = JudgeSpec(model=model, base_url=base_url, api_key=api_key)
+    players = [JudgeSpec(model=each, base_url=base_url, api_key=api_key) for each in (model, against) if each]
+    judges.identity(spec, workspace)  # says what is missing before anybody is asked
+    talks = [_conversations(each, workspace, asked, max_tokens) for each in players]
+    with _judging(spec, workspace) as who:
+        found = [grades.graded(who, each.model, mine, Terminal()) for each, mine in zip(players, talks, strict=True)]
+        duel = _duel_of(who, players, talks) if against else None
+    if json:
+        as_json({"grades": found, "duel": duel} if duel else found[0])
+        return
+    for each in found:
+        _print_grades(each)
+        say()
+    if duel:
+        _print_duel(duel)
+
+
+def _conversations(
+    player: JudgeSpec, workspace: Workspace, asked: Sequence[questions.Question], longest: int
+) -> list[conversations.Conversation]:
+    identity = digest(["conversation", judges.identity(player, workspace)])
     with judges.endpoint(player, workspace) as endpoint:
-        conversations = grades.converse_all(endpoint, asked, Terminal())
+        model = Asked(player.model, identity, endpoint, Answers(connect(workspace.database_url)), concurrency=4)
+        return conversations.converse(model, asked, longest, Terminal())
+
+
+def _duel_of(
+    who: judges.Judge, players: Sequence[JudgeSpec], talks: Sequence[Sequence[conversations.Conversation]]
+) -> pairwise.Duel:
+    left, right = (each.model for each in players)
+    own = None if left == right else {left: LEFT, right: RIGHT}.get(who.name)
+    return pairwise.duel(who, (left, right), pairwise.of_conversations(*talks), own, Terminal())
+
+
+@contextmanager
+def _judging(spec: JudgeSpec, workspace: Workspace) -> Iterator[judges.Judge]:
+    """The judge, its engine started and stopped with the block."""
+    identity = judges.identity(spec, workspace)
     with judges.endpoint(spec, workspace) as endpoint:
-        who = judges.Judge(spec.model, endpoint, Answers(connect(workspace.database_url)), spec.rubric)
-        found = grades.graded(who, model, asked, conversations, Terminal())
-    _print_grades(found, json)
+        yield judges.Judge(spec.model, endpoint, Answers(connect(workspace.database_url)), spec.rubric, identity)
 
 
 def _judge_of(task_file: Path) -> tuple[JudgeSpec, Workspace]:
@@ -131,7 +174,10 @@ def _judge_of(task_file: Path) -> tuple[JudgeSpec, Workspace]:
 def _print_duel(found: pairwise.Duel) -> None:
     say(f"  {found.left} wins {found.wins}, loses {found.losses}, ties {found.ties} against {found.right}")
     say(f"  won        {_share(found.won)} (a tie is half a win) by {found.judge}")
-    say(f"  nonsense   {found.nonsense} of {len(found.rulings)} pairs could not be read and count for nobody")
+    of = f"of {len(found.rulings)} pairs"
+    say(f"  nonsense   {found.nonsense} {of} could not be read and count for nobody")
+    if found.failed:
+        say(f"  failed     {found.failed} {of} got no verdict at all and count for nobody either")
     bias = found.bias
     coin = "" if bias.first_p is None else f" (p = {bias.first_p:.2g})"
     say(f"  order      {_share(bias.consistent)} judged alike in both orders")
@@ -140,16 +186,18 @@ def _print_duel(found: pairwise.Duel) -> None:
     say(f"  itself     {_share(bias.own)} more for its own answers than the task's metric gives")
 
 
-def _print_grades(found: grades.Grades, json: bool) -> None:
-    if json:
-        as_json(found)
-        return
+def _print_grades(found: grades.Grades) -> None:
     named = [("all", found.mean)]
     named += [(f"turn {at}", each) for at, each in enumerate(found.turns, 1) if len(found.turns) > 1]
     named += [(name, each) for name, each in found.categories.items() if len(found.categories) > 1]
     table([f"{found.model}, by {found.judge}", "grade", "95 % interval", "n"], [_grade_line(*each) for each in named])
-    say(f"\n  {found.nonsense} of {len(found.rows)} verdicts could not be read")
-    say(f"  {found.without_reference} of {len(found.rows)} answers had no reference beside them")
+    of = f"of {len(found.rows)}"
+    say(f"\n  {found.nonsense} {of} verdicts could not be read")
+    if found.failed:
+        say(f"  {found.failed} {of} answers got no verdict: the judge failed")
+    if found.unanswered:
+        say(f"  {found.unanswered} {of} turns were not answered: the model failed")
+    say(f"  {found.without_reference} {of} answers had no reference beside them")
 
 
 def _grade_line(name: str, figure: Interval | None) -> list[object]:

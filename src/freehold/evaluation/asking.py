@@ -1,8 +1,9 @@
 """Asking each conversation once: answers are kept as they come, so that what was stopped goes on where it was."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from time import monotonic
 
 from freehold.engines.chat import Chat, ChatEndpoint
 from freehold.engines.engine import Answer, Completion, Engine
@@ -12,7 +13,7 @@ from freehold.records import digest
 from freehold.render import Renderer
 from freehold.store.answers import Answered, Answers
 
-_BATCH = 32
+_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,31 @@ class Asked:
         known = dict(self.store.of(self.identity))
         distinct = {prompt: at for at, prompt in enumerate(prompts)}
         missing = [at for prompt, at in distinct.items() if (prompt, False) not in known]
-        with progress.step(self.name, len(missing)) as step, ThreadPoolExecutor(self.concurrency) as pool:
-            for start in range(0, len(missing), _BATCH):
-                batch = missing[start : start + _BATCH]
-                given = list(pool.map(lambda at: self._one(prompts[at], requests[at]), batch))
-                self.store.keep(self.identity, given)
-                known.update({(each.prompt, False): each for each in given})
-                step.advance(len(given))
+        for each in self._fresh([(prompts[at], requests[at]) for at in missing], progress):
+            known[each.prompt, False] = each
         answers = [known[prompt, False] for prompt in prompts]
         if answers and all(each.error for each in answers):
             raise EngineError(f"{self.name} failed on all {len(answers)} questions: {answers[0].error}")
         return answers
+
+    def _fresh(self, asked: Sequence[tuple[str, Chat]], progress: Progress) -> Iterator[Answered]:
+        """Answers as they come, kept every two seconds and at the end, however it ends."""
+        fresh: list[Answered] = []
+        kept_at = monotonic()
+        with progress.step(self.name, len(asked)) as step, ThreadPoolExecutor(self.concurrency) as pool:
+            futures = [pool.submit(self._one, prompt, request) for prompt, request in asked]
+            try:
+                for future in as_completed(futures):
+                    answered = future.result()
+                    fresh.append(answered)
+                    if monotonic() - kept_at > _SECONDS:
+                        self.store.keep(self.identity, fresh)
+                        fresh, kept_at = [], monotonic()
+                    step.advance()
+                    yield answered
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+                self.store.keep(self.identity, fresh)
 
     def _one(self, prompt: str, request: Chat) -> Answered:
         try:

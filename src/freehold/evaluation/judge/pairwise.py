@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from freehold.errors import NotFoundError
 from freehold.evaluation.arena.votes import LEFT, RIGHT, TIE
+from freehold.evaluation.judge.conversations import Conversation
 from freehold.evaluation.judge.judge import Judge
 from freehold.evaluation.judge.wording import choice, comparing
 from freehold.evaluation.scorers.tokens import words
@@ -17,7 +18,10 @@ from freehold.records import Candidate, Example, Interval, Record, Row
 
 
 class Pair(Record, frozen=True, kw_only=True):
-    """One question and two answers to it. `scores` are the task metric's, where there is one."""
+    """One question and two answers to it. `scores` are the task metric's, where there is one.
+
+    `group` names what it belongs to where pairs are not independent of each other: the turns of one conversation.
+    """
 
     example: str
     question: str
@@ -25,6 +29,7 @@ class Pair(Record, frozen=True, kw_only=True):
     right: str
     reference: str | None = None
     scores: tuple[float, float] | None = None
+    group: str | None = None
 
 
 class Ruling(Record, frozen=True, kw_only=True):
@@ -53,7 +58,11 @@ class Bias(Record, frozen=True, kw_only=True):
 
 
 class Duel(Record, frozen=True, kw_only=True):
-    """Left against right before a judge: `won` is left's share, a tie being half; `nonsense` counts unread verdicts."""
+    """Left against right before a judge: `won` is left's share, a tie being half.
+
+    `nonsense` counts the pairs of which a verdict could not be read, `failed` those of which the judge gave none at
+    all: neither counts for anybody.
+    """
 
     judge: str
     left: str
@@ -63,6 +72,7 @@ class Duel(Record, frozen=True, kw_only=True):
     losses: int
     ties: int
     nonsense: int
+    failed: int
     bias: Bias
     rulings: tuple[Ruling, ...]
 
@@ -77,21 +87,33 @@ def duel(
     """Judge every pair in both orders. `own` is `LEFT` or `RIGHT` where the judge itself is that candidate."""
     asked = [comparing(each.question, (each.left, each.right), judge.rubric, each.reference) for each in pairs]
     turned = [comparing(each.question, (each.right, each.left), judge.rubric, each.reference) for each in pairs]
-    said = [choice(text) for text in judge.say([*asked, *turned], progress)]
-    rulings = [_ruling(pair, said[at], said[at + len(pairs)]) for at, pair in enumerate(pairs)]
+    said = judge.say([*asked, *turned], progress)
+    both = list(zip(said[: len(pairs)], said[len(pairs) :], strict=True))
+    rulings = [_ruling(pair, *(choice(text or "") for text in texts)) for pair, texts in zip(pairs, both, strict=True)]
     points = [_POINTS[each.winner] for each in rulings if each.winner]
+    failed = sum(None in texts for texts in both)
     return Duel(
         judge=judge.name,
         left=names[0],
         right=names[1],
-        won=bootstrap_mean(points) if points else None,
+        won=_won(pairs, rulings),
         wins=points.count(1.0),
         losses=points.count(0.0),
         ties=points.count(0.5),
-        nonsense=sum(each.winner is None for each in rulings),
+        nonsense=sum(each.winner is None for each in rulings) - failed,
+        failed=failed,
         bias=_bias(pairs, rulings, own),
         rulings=tuple(rulings),
     )
+
+
+def _won(pairs: Sequence[Pair], rulings: Sequence[Ruling]) -> Interval | None:
+    """Left's share; pairs of one group are resampled together."""
+    read = [(_POINTS[ruling.winner], pair.group) for pair, ruling in zip(pairs, rulings, strict=True) if ruling.winner]
+    if not read:
+        return None
+    groups = [group for _, group in read if group is not None]
+    return bootstrap_mean([points for points, _ in read], clusters=groups if len(groups) == len(read) else None)
 
 
 def of_rows(left: Sequence[Row], right: Sequence[Row], examples: Mapping[str, Example]) -> list[Pair]:
@@ -114,6 +136,30 @@ def of_rows(left: Sequence[Row], right: Sequence[Row], examples: Mapping[str, Ex
             "the two candidates share no example whose text is still here; `freehold run` measures anew"
         )
     return pairs
+
+
+def of_conversations(left: Sequence[Conversation], right: Sequence[Conversation]) -> list[Pair]:
+    """Every turn that both models answered, each with the turns before it; raises `NotFoundError` where none is."""
+    pairs = [
+        Pair(
+            example=f"{mine.question.question_id}, turn {turn + 1}",
+            question=_turns(mine.question.turns[: turn + 1]),
+            left=_turns(mine.answers[: turn + 1]),
+            right=_turns(theirs.answers[: turn + 1]),
+            reference=mine.question.reference_of(turn),
+            group=str(mine.question.question_id),
+        )
+        for mine, theirs in zip(left, right, strict=True)
+        for turn in range(min(len(mine.answers), len(theirs.answers)))
+    ]
+    if not pairs:
+        raise NotFoundError("the two models answered no turn that could be compared")
+    return pairs
+
+
+def _turns(texts: Sequence[str]) -> str:
+    """One text as it is; several under the number of their turn."""
+    return texts[0] if len(texts) == 1 else "\n\n".join(f"[Turn {at}]\n{text}" for at, text in enumerate(texts, 1))
 
 
 def which_is(judge: str, left: Candidate, right: Candidate) -> int | None:
