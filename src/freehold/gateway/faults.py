@@ -21,6 +21,17 @@ _TYPES = {
     403: "permission_error",
     429: "rate_limit_error",
 }
+# Anthropic's names, by status (its API reference, *Errors*).
+_ANTHROPIC = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
 
 
 class GatewayError(FreeholdError):
@@ -53,7 +64,8 @@ class GatewayError(FreeholdError):
     def document(self, path: str) -> dict[str, Any]:
         """The refusal in the words of the dialect that is spoken at this path."""
         if path.endswith("/messages"):
-            return {"type": "error", "error": {"type": self.kind, "message": str(self), "code": self.code}}
+            kind = _ANTHROPIC.get(self.status) or ("api_error" if self.status >= 500 else "invalid_request_error")
+            return {"type": "error", "error": {"type": kind, "message": str(self), "code": self.code}}
         return self.body
 
     def event(self, path: str) -> bytes:
