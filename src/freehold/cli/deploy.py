@@ -1,6 +1,6 @@
 """`freehold deploy`: public model names and what stands behind them."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -65,12 +65,15 @@ def deploy_remote(
     base_url: Annotated[str, typer.Argument(help="An OpenAI-compatible address, up to /v1.")],
     model: Annotated[str, typer.Argument(help="The model's name there.")],
     api_key: Annotated[str | None, typer.Option(help="A reference such as '${OPENAI_API_KEY}'.")] = None,
+    speaks: Annotated[
+        Literal["all", "chat"], typer.Option(help="What it is asked in: as it comes, or made a chat first.")
+    ] = "all",
     reason: Annotated[str, typer.Option(help="Why; kept with the row.")] = "freehold deploy remote",
 ) -> None:
     """Let a name stand for a model behind somebody's API."""
     from freehold.store import deployments
 
-    target = deployments.RemoteTarget(base_url=base_url, model=model, api_key=_reference(api_key))
+    target = deployments.RemoteTarget(base_url=base_url, model=model, api_key=_reference(api_key), speaks=speaks)
     deployments.deploy(recorded(), deployments.Deployment(name=name, target=target), reason)
     say(f"{name} stands for {deployments.target_name(target)}")
 

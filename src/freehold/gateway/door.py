@@ -30,7 +30,7 @@ from freehold.gateway.metrics import Metrics
 from freehold.gateway.prices import Prices
 from freehold.gateway.recorder import Recorder, Told, Tried, cost_of
 from freehold.gateway.routes import Plan, Route, Routes
-from freehold.gateway.sources import Failure, Headers, OwnedSource, SourceError, Whole
+from freehold.gateway.sources import Failure, Headers, SourceError, Whole
 from freehold.gateway.tokens import Tokens, Usage, counted, reported
 from freehold.gateway.upstream import asks_usage
 
@@ -253,7 +253,7 @@ class Door:
             (b"x-freehold-exchange", visit.call.id.encode()),
             (b"x-freehold-overhead-ms", f"{own_ms:.2f}".encode()),
         ]
-        if visit.route is not None and isinstance(visit.route.source, OwnedSource):
+        if visit.route is not None and visit.route.priced_as is None:  # an owned model
             marks.append((b"x-freehold-answered-by", visit.answered_by.encode()))
         return marks
 

@@ -44,13 +44,14 @@ class Dials(Record, frozen=True, kw_only=True):
 
 
 class FakeUpstream:
-    """The ASGI application. `seen` counts the requests, `cancelled` those whose caller went away; `last`,
-    `headers` and `secret` are what the last one brought."""
+    """The ASGI application. `seen` counts the requests, `cancelled` those whose caller went away; `path`,
+    `last`, `headers` and `secret` are what the last one brought."""
 
     def __init__(self, dials: Dials) -> None:
         self.dials = dials
         self.seen = 0
         self.cancelled = 0
+        self.path = ""
         self.last: dict[str, Any] = {}
         self.headers: dict[bytes, bytes] = {}
         self.secret = ""
@@ -66,6 +67,7 @@ class FakeUpstream:
             if not message.get("more_body"):
                 break
         self.seen += 1
+        self.path = scope["path"]
         self.headers = headers = dict(scope["headers"])
         self.secret = headers.get(b"authorization", headers.get(b"x-api-key", b"")).decode()
         try:

@@ -49,6 +49,9 @@ class Relay:
         content = await body.read(scope, receive, self._desk.max_body)
         caller.keep = False
         call = Call(new_id(), self._endpoint, _model(content), False, content, caller)
+        if call.model in self._desk.routes.roster.served:
+            what = f"{call.model} is deployed here, and does not answer /v1{self._endpoint.path}"
+            raise GatewayError(400, what, code="unsupported_endpoint", param="model")
         if allowed is not None:
             caller.secret = None
             allowed.may_use(call.model)

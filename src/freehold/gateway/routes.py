@@ -15,6 +15,7 @@ from freehold.gateway.breaker import Breaker
 from freehold.gateway.call import Call
 from freehold.gateway.roster import Roster, Served
 from freehold.gateway.sources import OwnedSource, Source, failed
+from freehold.gateway.translate import check_sayable, spoken
 from freehold.gateway.upstream import Upstream, resolved_key
 from freehold.store.deployments import Deployment, RemoteTarget, Target, target_name
 
@@ -61,30 +62,33 @@ class Routes:
         refused: FreeholdError | None = None
         for target in _ordered(deployment, first):
             try:
-                routes.append(self._route(served, target))
+                routes.append(self._route(served, target, call))
             except FreeholdError as error:
                 refused = refused or error
         if not routes:
             assert refused is not None
             raise failed(refused)
-        return Plan(routes, self._shadow(served))
+        return Plan(routes, self._shadow(served, call))
 
-    def _shadow(self, served: Served) -> Route | None:
+    def _shadow(self, served: Served, call: Call) -> Route | None:
         shadow = served.deployment.shadow
         if shadow is None or random.random() >= shadow.share:
             return None
         try:
-            return self._route(served, shadow.target)
+            return self._route(served, shadow.target, call)
         except FreeholdError:
             return None  # the roster has logged why; a shadow never troubles the request that it stands beside
 
-    def _route(self, served: Served, target: Target) -> Route:
+    def _route(self, served: Served, target: Target, call: Call) -> Route:
         name = f"{served.deployment.name}: {target_name(target)}"
         if isinstance(target, RemoteTarget):
             key = resolved_key(target.api_key)
             source: Source = self._remote(target.base_url, target.model, key)
+            if target.speaks == "chat":
+                check_sayable(call)
+                source = spoken(source, call)
             return Route(source, self._breaker(source.name), target.model, DEPLOYED_TRIES)
-        return Route(OwnedSource(name, served.respondent(target)), self._breaker(name), None)
+        return Route(spoken(OwnedSource(name, served.respondent(target)), call), self._breaker(name), None)
 
     def _default(self, call: Call) -> Route:
         if self.upstream is None:

@@ -5,7 +5,7 @@ Every change is a row with its reason; the newest row of a name holds, and none 
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Engine, func, insert, literal, select
@@ -40,11 +40,15 @@ class ClassifierTarget(Record, frozen=True, kw_only=True, tag="classifier"):
 
 
 class RemoteTarget(Record, frozen=True, kw_only=True, tag="remote"):
-    """A model behind an OpenAI-compatible address. `api_key` is only ever a reference, such as ${OPENAI_API_KEY}."""
+    """A model behind an OpenAI-compatible address. `api_key` is only ever a reference, such as ${OPENAI_API_KEY}.
+
+    `speaks`: what it is asked in passes as it came (`all`), or becomes a chat first, where it knows `chat` alone.
+    """
 
     base_url: str
     model: str
     api_key: str | None = None
+    speaks: Literal["all", "chat"] = "all"
 
 
 Target = AdapterTarget | BaseTarget | ClassifierTarget | RemoteTarget
