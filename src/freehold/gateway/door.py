@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from freehold.gateway import body
-from freehold.gateway.call import Call, caller_of, new_id
+from freehold.gateway.call import Call, Caller, caller_of, new_id
 from freehold.gateway.chat import Envelope
 from freehold.gateway.endpoints import Endpoint
 from freehold.gateway.faults import GatewayError
@@ -59,10 +59,21 @@ class Desk:
     store_failing: Callable[[], bool]
     metrics: Metrics = field(default_factory=Metrics)
     shadows: set["asyncio.Task[None]"] = field(default_factory=set)
+    under_way: int = 0  # requests that somebody waits for; the lines of batches are none
 
     def reprice(self, prices: Prices) -> None:
         """Take other prices from the next attempt on."""
         self.prices = prices
+
+
+@dataclass(slots=True)
+class Asking:
+    """A request and who asks: `allowed` is the state of one of Freehold's own keys."""
+
+    started: float
+    caller: Caller
+    allowed: Allowed | None = None
+    content: bytes = b""
 
 
 @dataclass(slots=True)
@@ -96,12 +107,20 @@ class Door:
         self._desk = desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        caller = caller_of(scope)
-        allowed = self._desk.keyring.whose(caller.secret)
-        content = await body.read(scope, receive, self._desk.max_body)
-        envelope = body.typed(content, _ENVELOPE)
-        call = Call(new_id(), self._endpoint, envelope.model, bool(envelope.stream), content, caller)
+        asking = Asking(time.perf_counter(), caller_of(scope))
+        asking.allowed = self._desk.keyring.whose(asking.caller.secret)
+        asking.content = await body.read(scope, receive, self._desk.max_body)
+        self._desk.under_way += 1
+        try:
+            await self.answer(asking, receive, send)
+        finally:
+            self._desk.under_way -= 1
+
+    async def answer(self, asking: Asking, receive: Receive, send: Send) -> None:
+        """Answer one request whose caller is known; a batch's lines come in here."""
+        caller, allowed, started = asking.caller, asking.allowed, asking.started
+        envelope = body.typed(asking.content, _ENVELOPE)
+        call = Call(new_id(), self._endpoint, envelope.model, bool(envelope.stream), asking.content, caller)
         held = None
         if allowed is not None:
             caller.secret = None  # one of ours: no upstream ever sees it
