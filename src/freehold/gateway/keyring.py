@@ -44,15 +44,11 @@ class Keyring:
             if self._required:
                 raise _unauthorised("a key is needed here; `freehold keys create NAME` makes one")
             return None
-        allowed = self._allowed.get(hashed(secret))
-        if allowed is None:
-            raise _unauthorised("this key is not known here; `freehold keys list` shows which are")
-        if allowed.key.revoked_at is not None:
-            raise _unauthorised("this key was revoked")
-        expires = allowed.key.allowance.expires_at
-        if expires is not None and expires <= time.time_ns() // 1000:
-            raise _unauthorised("this key has expired")
-        return allowed
+        return _unended(self._allowed.get(hashed(secret)))
+
+    def holder(self, id: str) -> Allowed:
+        """The limits of a key by its id: for work that its holder left here. Raises `GatewayError` of 401."""
+        return _unended(next((each for each in self._allowed.values() if each.key.id == id), None))
 
     def _same_or_new(self, key: Key) -> Allowed:
         held = self._allowed.get(key.sha256)
@@ -61,6 +57,18 @@ class Keyring:
             return held
         currency = key.allowance.currency
         return Allowed(key, lambda since: spent(self._store, key.id, currency, since))
+
+
+def _unended(allowed: Allowed | None) -> Allowed:
+    """A key that is known and may still be used."""
+    if allowed is None:
+        raise _unauthorised("this key is not known here; `freehold keys list` shows which are")
+    if allowed.key.revoked_at is not None:
+        raise _unauthorised("this key was revoked")
+    expires = allowed.key.allowance.expires_at
+    if expires is not None and expires <= time.time_ns() // 1000:
+        raise _unauthorised("this key has expired")
+    return allowed
 
 
 def _unauthorised(why: str) -> GatewayError:

@@ -31,12 +31,16 @@ from freehold.gateway.app import build
 from freehold.gateway.arena import ArenaPages
 from freehold.gateway.ask import announced
 from freehold.gateway.backends import Backends
+from freehold.gateway.batch_work import BatchWork
+from freehold.gateway.batches import BatchPages
 from freehold.gateway.children import Children
 from freehold.gateway.door import Desk
+from freehold.gateway.files import FilePages
 from freehold.gateway.journal import Journal
 from freehold.gateway.keeper import Keeper, recover
 from freehold.gateway.keyring import Keyring
 from freehold.gateway.machine import MachinePrice
+from freehold.gateway.owners import Owners
 from freehold.gateway.prices import follow as follow_prices
 from freehold.gateway.prices import read as read_prices
 from freehold.gateway.recorder import NoRedaction, Policy, Recorder
@@ -44,6 +48,7 @@ from freehold.gateway.roster import LOOK_EVERY_S, Roster
 from freehold.gateway.routes import Routes
 from freehold.records import Record
 from freehold.store.database import Store, connect
+from freehold.store.sealed import Vault
 from freehold.store.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -158,7 +163,9 @@ async def serving(
             rollback.watch(workspace, store),
             retention.keep(workspace),
         ]
-        more = ArenaPages(desk, workspace, store).routes()
+        batches = _Batches(workspace, store, desk)
+        works.append(batches.follow())
+        more = [*ArenaPages(desk, workspace, store).routes(), *batches.routes]
         if opening is not None:
             room = opening(workspace, store, desk)
             works.append(room.follow())
@@ -167,6 +174,17 @@ async def serving(
         await stack.enter_async_context(listening(build(desk, store, more), settings))
         stack.enter_context(announced(workspace, settings.url))
         yield roster
+
+
+class _Batches:
+    """Files, batches, and the work on them."""
+
+    def __init__(self, workspace: Workspace, store: Store, desk: Desk) -> None:
+        vault, owners = Vault(workspace), Owners(desk.keyring, Subjects(workspace).pseudonym)
+        files = FilePages(store, vault, owners)
+        work = BatchWork(workspace, desk, store, owners, files)
+        self.follow = work.follow
+        self.routes = [*files.routes(), *BatchPages(store, vault, owners, work.begun).routes()]
 
 
 async def _desk(workspace: Workspace, settings: Settings, store: Store, roster: Roster, stack: AsyncExitStack) -> Desk:

@@ -219,6 +219,43 @@ jobs = Table(
     Index("jobs_by_task", "task", "started_at"),
 )
 
+# Files of the gateway's batch API. The content lies sealed on disk; `details` is sealed too. `owner` is a key's id, or
+# the pseudonym of a key of another house.
+files = Table(
+    "files",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("owner", String(80), nullable=False),
+    Column("purpose", String(16), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("details", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("files_by_owner", "owner", "created_at"),
+)
+
+# Batches, and how far each has come; `times` is JSON: when each status was reached.
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("owner", String(80), nullable=False),
+    Column("endpoint", String(64), nullable=False),
+    Column("input_file", String(64), nullable=False),
+    Column("details", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("output_file", String(64)),
+    Column("error_file", String(64)),
+    Column("times", Text, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("completed", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Index("batches_by_owner", "owner", "created_at"),
+    Index("batches_by_status", "status"),
+)
+
 # How far what is derived has read the rows it is made of: the last one's position, and its id as a check.
 cursors = Table(
     "cursors",

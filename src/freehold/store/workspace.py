@@ -4,6 +4,7 @@
       freehold.db       the store, unless FREEHOLD_DATABASE names another
       freehold.lock     which exact files each base was resolved to
       models/  datasets/  adapters/  reports/  decisions/  keys/  logs/
+      files/            what batches read and answer, sealed
 
 Files are written atomically: to a neighbour first, fsynced, then renamed. Records are kept by digest.
 """
@@ -66,6 +67,10 @@ class Workspace:
     @property
     def benches(self) -> Path:
         return self.root / "bench"
+
+    @property
+    def files(self) -> Path:
+        return self.root / "files"
 
     @property
     def logs(self) -> Path:
