@@ -5,10 +5,13 @@ tokenizer. The trainer, the evaluation and the gateway all go through here, so w
 """
 
 import json
+import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from freehold.errors import ModelFileError
 from freehold.records import Affixes, Message, Pruning, Record, digest
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 TOKENIZER_FILE = "tokenizer.json"
 TEMPLATE_FILE = "template.json"
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class Shot(Record, frozen=True, kw_only=True):
@@ -25,6 +29,22 @@ class Shot(Record, frozen=True, kw_only=True):
 
     input: str
     answer: str
+
+
+class Called(Record, frozen=True, kw_only=True):
+    """A tool that an assistant called, with its arguments (a JSON object)."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+class ToolMessage(Message, frozen=True, kw_only=True):
+    """A turn in which tools were called, or one that says what a call gave (`call_id`, `name`)."""
+
+    calls: tuple[Called, ...] = ()
+    call_id: str | None = None
+    name: str | None = None
 
 
 class Prompt(Record, frozen=True, kw_only=True):
@@ -59,7 +79,7 @@ def pruned(messages: Sequence[Message], pruning: Pruning | None) -> tuple[Messag
         else:
             content = (_cut(message.content, pruning.user) if message.role == "user" else "") or message.content
         if content or message.role != "system":
-            kept.append(Message(role=message.role, content=content))
+            kept.append(replace(message, content=content))
     return tuple(kept)
 
 
@@ -82,28 +102,60 @@ class ChatTemplate(Record, frozen=True, kw_only=True):
     def digest(self) -> str:
         return digest(self)
 
-    def text(self, messages: Sequence[Message], answer_follows: bool = True) -> str:
-        """The text a model sees; raises `ModelFileError` where the template cannot express these messages."""
+    def text(
+        self, messages: Sequence[Message], answer_follows: bool = True, tools: Sequence[dict[str, Any]] = ()
+    ) -> str:
+        """The text a model sees; raises `ModelFileError` where the template cannot express these messages.
+
+        `tools` are functions in OpenAI's words; a template that knows none leaves them out (see `knows_tools`).
+        """
         from jinja2 import TemplateError
 
-        turns = [{"role": self._plain(message.role), "content": self._plain(message.content)} for message in messages]
         try:
             template = _compiled(self.source)
             return template.render(
-                messages=turns,
+                messages=[self._turn(message) for message in messages],
                 add_generation_prompt=answer_follows,
+                **({"tools": self._plain(list(tools))} if tools else {}),
                 bos_token=self.bos_token,
                 eos_token=self.eos_token,
             )
         except TemplateError as error:
             raise ModelFileError(f"the chat template refuses these messages: {error}") from None
 
-    def _plain(self, content: str) -> str:
-        """Text in which no special token can be spelled, so that a message cannot end its own turn."""
-        for token in self.special_tokens:
-            if token in content:
-                content = content.replace(token, f"{token[0]} {token[1:]}")
-        return content
+    @property
+    def knows_tools(self) -> bool:
+        """Whether a function that a caller offers reaches the model at all."""
+        offered = {"type": "function", "function": {"name": "an_offered_tool", "description": "", "parameters": {}}}
+        try:
+            return "an_offered_tool" in self.text([Message(role="user", content="")], tools=[offered])
+        except ModelFileError:
+            return False
+
+    def _turn(self, message: Message) -> dict[str, Any]:
+        turn: dict[str, Any] = {"role": message.role, "content": message.content}
+        if isinstance(message, ToolMessage):
+            called = [{"name": each.name, "arguments": each.arguments} for each in message.calls]
+            if called:
+                ids = [each.id for each in message.calls]
+                pairs = zip(ids, called, strict=True)
+                turn["tool_calls"] = [{"id": id, "type": "function", "function": each} for id, each in pairs]
+            named = {"tool_call_id": message.call_id, "name": message.name}
+            turn |= {name: value for name, value in named.items() if value is not None}
+        plain: dict[str, Any] = self._plain(turn)
+        return plain
+
+    def _plain(self, value: Any) -> Any:  # noqa: ANN401 (JSON)
+        """Texts in which no special token can be spelled, so that a message cannot end its own turn."""
+        if isinstance(value, dict):
+            return {self._plain(name): self._plain(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [self._plain(each) for each in value]
+        if isinstance(value, str):
+            for token in self.special_tokens:
+                if token in value:
+                    value = value.replace(token, f"{token[0]} {token[1:]}")
+        return value
 
 
 def json_answer(reference: str, schema: dict[str, Any]) -> str:
@@ -144,9 +196,9 @@ class Renderer:
                 f"{folder}: tokenizer or template is missing or damaged ({error}); pull again"
             ) from None
 
-    def ids(self, messages: Sequence[Message]) -> tuple[int, ...]:
+    def ids(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> tuple[int, ...]:
         """Token ids of a conversation that the model should answer."""
-        return self.encode(self.template.text(messages))
+        return self.encode(self.template.text(messages, tools=tools))
 
     def example(self, messages: Sequence[Message], answer: str) -> Rendered:
         """Token ids of a conversation and of the answer, its end-of-turn token included."""
@@ -166,6 +218,24 @@ class Renderer:
         """Text of ids, special tokens left out."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
+    def spelled(self, id: int) -> bytes:
+        """The bytes of one token, which need not be a whole character; empty for an id that there is not."""
+        token = self._tokenizer.id_to_token(id)
+        if token is None:
+            return b""
+        single = _BYTE.fullmatch(token)
+        if single:
+            return bytes([int(single[1], 16)])
+        letters = _byte_letters()
+        if self._by_bytes and all(letter in letters for letter in token):
+            return bytes(letters[letter] for letter in token)
+        return str(token).replace("▁", " ").encode()
+
+    @cached_property
+    def _by_bytes(self) -> bool:
+        """Whether tokens are spelled in GPT-2's letters for bytes."""
+        return "ByteLevel" in str(self._tokenizer.decoder)
+
     @property
     def end_id(self) -> int:
         """The id of the end-of-turn token."""
@@ -173,6 +243,14 @@ class Renderer:
         if found is None:
             raise ModelFileError(f"the tokenizer has no {self.template.eos_token}; the template is of another model")
         return int(found)
+
+
+@lru_cache(maxsize=1)
+def _byte_letters() -> dict[str, int]:
+    """GPT-2's letter for each byte: printable Latin-1 stands for itself, the others follow from U+0100 on."""
+    itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [each for each in range(256) if each not in itself]
+    return {chr(each): each for each in itself} | {chr(0x100 + at): each for at, each in enumerate(others)}
 
 
 @lru_cache(maxsize=32)
@@ -186,5 +264,10 @@ def _compiled(source: str) -> "Template":
         raise TemplateError(message)
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+
+    def tojson(value: Any, indent: int | None = None) -> str:  # noqa: ANN401 (jinja2's own spells < and > otherwise)
+        return json.dumps(value, ensure_ascii=False, indent=indent)
+
     environment.globals["raise_exception"] = raise_exception
+    environment.filters["tojson"] = tojson
     return environment.from_string(source)

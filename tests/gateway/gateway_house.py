@@ -33,18 +33,59 @@ TEMPLATE = ChatTemplate(
 )
 
 
-def make_base(workspace: Workspace, name: str = "tiny") -> None:
+# As Qwen's and Hermes' published templates write tools and their calls, in fewer words.
+TOOL_TEMPLATE = ChatTemplate(
+    source="""{%- if tools %}<|im_start|>system
+{% if messages[0].role == 'system' %}{{ messages[0].content }}
+
+{% endif %}You may call functions:
+<tools>
+{%- for tool in tools %}
+{{ tool | tojson }}
+{%- endfor %}
+</tools>
+Answer with a call: <tool_call>
+{"name": <function-name>, "arguments": <args-json-object>}
+</tool_call><|im_end|>
+{% elif messages[0].role == 'system' %}<|im_start|>system
+{{ messages[0].content }}<|im_end|>
+{% endif %}
+{%- for message in messages %}
+{%- if message.role == 'tool' %}<|im_start|>user
+<tool_response>
+{{ message.content }}
+</tool_response><|im_end|>
+{% elif message.role != 'system' %}<|im_start|>{{ message.role }}
+{{ message.content }}
+{%- for call in message.tool_calls or [] %}
+<tool_call>
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>
+{%- endfor %}<|im_end|>
+{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif %}""",
+    bos_token="<|im_start|>",
+    eos_token="<|im_end|>",
+    special_tokens=("<|im_start|>", "<|im_end|>"),
+)
+
+
+def make_base(workspace: Workspace, name: str = "tiny", template: ChatTemplate = TEMPLATE) -> None:
     """A base's folder with a byte-level tokenizer."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from tokenizers.pre_tokenizers import ByteLevel
 
     vocabulary = {letter: at for at, letter in enumerate(sorted(ByteLevel.alphabet()))}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([template.eos_token])
     folder = workspace.models / name
     folder.mkdir(parents=True)
     tokenizer.save(str(folder / TOKENIZER_FILE))
-    (folder / TEMPLATE_FILE).write_bytes(msgspec.json.encode(TEMPLATE))
+    (folder / TEMPLATE_FILE).write_bytes(msgspec.json.encode(template))
     (folder / "base.json").write_bytes(msgspec.json.encode(base_record(name)))
 
 

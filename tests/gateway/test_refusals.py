@@ -51,8 +51,15 @@ BAD: list[tuple[str, Any, int, str, str | None, str]] = [
         "messages[0].content",
         "image_url",
     ),
-    ("tools", {"model": "triage", "messages": [TURN], "tools": [{}]}, 400, "unsupported_value", "tools", "tools"),
-    ("n", {"model": "triage", "messages": [TURN], "n": 2}, 400, "unsupported_value", "n", "n is not served"),
+    (
+        "tools",
+        {"model": "triage", "messages": [TURN], "tools": [{"type": "function", "function": {"name": "f"}}]},
+        400,
+        "unsupported_value",
+        "tools",
+        "knows no tools",
+    ),
+    ("n", {"model": "triage", "messages": [TURN], "n": 129}, 400, "invalid_value", "n", "1 to 128"),
     (
         "temperature",
         {"model": "triage", "messages": [TURN], "temperature": 3},

@@ -85,10 +85,14 @@ class Answer(Record, frozen=True, kw_only=True):
 
 
 class Piece(Record, frozen=True, kw_only=True):
-    """A part of an answer as it is decoded. The last piece, and only it, carries the whole `answer`."""
+    """A part of an answer as it is decoded, with the `logprobs` of its tokens where they were asked for.
+
+    The last piece, and only it, carries the whole `answer`.
+    """
 
     text: str
     answer: Answer | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Engine(Protocol):

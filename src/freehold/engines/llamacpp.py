@@ -184,18 +184,21 @@ class LlamaCpp:
             answer = self.complete(request)
             yield Piece(text=answer.text, answer=answer)
             return
-        begun, text = time.monotonic(), ""
+        begun, text, probable = time.monotonic(), "", []
         body = self._body(request) | {"stream": True, "stop": list(request.sampling.stop)}
         with self._slots.one(request.adapter, ANSWER_TIMEOUT_S) as slot:
             for reach, event in self._replicas[slot.child].events("/completion", body | {"id_slot": slot.number}):
                 if "error" in event:
                     raise EngineError(f"llama.cpp stopped in the middle of an answer: {event['error'].get('message')}")
                 text += event["content"]
+                probable += (told := event.get(wire.PROBABILITIES, []))
+                last: Answer | None = None
                 if event["stop"]:
-                    answer = self._answer(request, reach, event | {"content": text}, begun)
-                    yield Piece(text=event["content"], answer=answer)
+                    whole = event | {"content": text, wire.PROBABILITIES: probable}
+                    last = self._answer(request, reach, whole, begun)
+                yield Piece(text=event["content"], answer=last, logprobs=wire.logprobs({wire.PROBABILITIES: told}))
+                if last is not None:
                     return
-                yield Piece(text=event["content"])
         raise EngineError("llama.cpp closed the connection in the middle of an answer")
 
     def _answer(self, request: Completion, reach: Reach, result: Mapping[str, Any], begun: float) -> Answer:

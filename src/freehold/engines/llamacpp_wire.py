@@ -9,6 +9,7 @@ from freehold.engines.engine import Completion, JsonSchema, Labels, Sampling, To
 from freehold.engines.grammar import checked_schema, telling_prefixes, to_gbnf
 from freehold.errors import EngineError, NotFoundError, UserError
 
+PROBABILITIES = "completion_probabilities"
 _ABOVE_ALL = 1000.0  # logits lie within tens of each other; float32 is exact to 0.0001 up here
 _FEW = ["tokens", "content", "tokens_evaluated", "tokens_predicted", "stop_type", "timings"]
 
@@ -65,7 +66,7 @@ def forced(sampling: Sampling, result: Mapping[str, Any]) -> str | None:
 
 def logprobs(result: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
     """The decoded tokens' log-probabilities, each with its rivals."""
-    return tuple(_logprob(each) for each in result.get("completion_probabilities", ()))
+    return tuple(_logprob(each) for each in result.get(PROBABILITIES, ()))
 
 
 def _logprob(entry: Mapping[str, Any]) -> TokenLogprob:

@@ -79,6 +79,9 @@ def _merge_choice(into: dict[str, Any], choice: dict[str, Any]) -> None:
         into["finish_reason"] = choice["finish_reason"]
     if "text" in choice:
         into["text"] = into.get("text", "") + (choice["text"] or "")
+    scored = (choice.get("logprobs") or {}).get("content") if isinstance(choice.get("logprobs"), dict) else None
+    if scored:
+        into.setdefault("logprobs", {"content": []})["content"] += scored
     delta = choice.get("delta")
     if isinstance(delta, dict):
         message = into.setdefault("message", {"role": "assistant", "content": None})
@@ -138,7 +141,8 @@ def _merge_block(block: dict[str, Any], delta: dict[str, Any]) -> None:
 CHAT = Endpoint("chat.completions", "/chat/completions", _openai_last, _whole_chat, asks_usage=True)
 COMPLETIONS = Endpoint("completions", "/completions", _openai_last, _whole_chat, asks_usage=True)
 EMBEDDINGS = Endpoint("embeddings", "/embeddings", _openai_last, _whole_chat)
+RERANK = Endpoint("rerank", "/rerank", _openai_last, _whole_chat)
 RESPONSES = Endpoint("responses", "/responses", _responses_last, _whole_response)
 MESSAGES = Endpoint("messages", "/messages", _messages_last, _whole_message)
 
-ENDPOINTS = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
+ENDPOINTS = (CHAT, COMPLETIONS, EMBEDDINGS, RERANK, RESPONSES, MESSAGES)

@@ -3,13 +3,14 @@
 The values never leave this process: they are hidden before the model sees the text, and restored in what it answers.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from msgspec.structs import replace
 
 from freehold.data.redact import Redaction
-from freehold.gateway.chat import ChatRequest, Part, Piece, Reply, Turn
+from freehold.gateway.chat import CallTurn, ChatRequest, Part, Piece, Reply, Turn
 from freehold.gateway.owned import Respondent
+from freehold.gateway.tools import ToolCall
 
 
 class Placeholders:
@@ -22,18 +23,19 @@ class Placeholders:
     async def answer(self, chat: ChatRequest) -> Reply:
         redaction = Redaction()
         reply = await self._inner.answer(_hidden(chat, redaction))
-        return replace(reply, text=redaction.restore(reply.text))
+        return _restored(reply, redaction)
 
     async def stream(self, chat: ChatRequest) -> AsyncIterator[Piece]:
         redaction = Redaction()
         restoring = redaction.restoring()
         async for piece in self._inner.stream(_hidden(chat, redaction)):
             text = restoring.feed(piece.text)
+            calls = _calls(piece.calls, redaction)
             if piece.last is not None:
-                last = replace(piece.last, text=redaction.restore(piece.last.text))
-                yield Piece(text + restoring.finish(), last)
-            elif text:
-                yield Piece(text)
+                last = _restored(piece.last, redaction)
+                yield Piece(text + restoring.finish(), last, calls, piece.scores)
+            elif text or calls or piece.scores:
+                yield Piece(text, None, calls, piece.scores)
 
 
 def _hidden(chat: ChatRequest, redaction: Redaction) -> ChatRequest:
@@ -41,6 +43,8 @@ def _hidden(chat: ChatRequest, redaction: Redaction) -> ChatRequest:
 
 
 def _turn(turn: Turn, redaction: Redaction) -> Turn:
+    if turn.tool_calls:
+        turn = replace(turn, tool_calls=[_call(call, redaction) for call in turn.tool_calls])
     if isinstance(turn.content, str):
         return replace(turn, content=redaction.hide(turn.content))
     if turn.content is None:
@@ -50,3 +54,16 @@ def _turn(turn: Turn, redaction: Redaction) -> Turn:
 
 def _part(part: Part, redaction: Redaction) -> Part:
     return part if part.text is None else replace(part, text=redaction.hide(part.text))
+
+
+def _call(call: CallTurn, redaction: Redaction) -> CallTurn:
+    hidden = redaction.hide(call.function.arguments)
+    return replace(call, function=replace(call.function, arguments=hidden))
+
+
+def _restored(reply: Reply, redaction: Redaction) -> Reply:
+    return replace(reply, text=redaction.restore(reply.text), calls=_calls(reply.calls, redaction))
+
+
+def _calls(calls: Sequence[ToolCall], redaction: Redaction) -> tuple[ToolCall, ...]:
+    return tuple(replace(call, arguments=redaction.restore(call.arguments)) for call in calls)

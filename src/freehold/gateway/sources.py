@@ -14,6 +14,7 @@ from freehold.gateway.chat import ChatRequest, Chunks, Reply, completion
 from freehold.gateway.endpoints import CHAT
 from freehold.gateway.faults import GatewayError, fault_of
 from freehold.gateway.owned import Respondent
+from freehold.gateway.several import gathered, merged
 from freehold.gateway.sure import UnsureError
 from freehold.gateway.tokens import Tokens
 from freehold.store.traffic import UNSURE
@@ -103,34 +104,38 @@ class OwnedSource:
 
     async def fetch(self, call: Call) -> Whole:
         try:
-            reply = await self._respondent.answer(self._read(call))
+            replies = await gathered([self._respondent.answer(each) for each in self._read(call).each()])
         except UnsureError as error:
             raise _unsure(call, error.reply) from None
         except FreeholdError as error:
             raise failed(error) from None
-        call.machine_s = reply.machine_s
-        answer = completion(call.model, self._respondent.fingerprint, reply)
+        call.machine_s = sum(reply.machine_s for reply in replies)
+        answer = completion(call.model, self._respondent.fingerprint, *replies)
         return Whole(200, msgspec.json.encode(answer))
 
     async def open(self, call: Call) -> AsyncIterator[bytes]:
         """Always with the counts: whoever passes the events on keeps them from a client that did not ask."""
         chunks = Chunks(call.model, self._respondent.fingerprint)
-        opening = chunks.opening()
+        replies: dict[int, Reply] = {}
+        opened: set[int] = set()
         try:
-            async for piece in self._respondent.stream(self._read(call)):
-                if opening:
-                    yield opening
-                    opening = b""
-                if piece.text:
-                    yield chunks.text(piece.text)
+            chats = self._read(call).each()
+            async for at, piece in merged([self._respondent.stream(each) for each in chats]):
+                if at not in opened:
+                    opened.add(at)
+                    yield chunks.opening(at)
+                for event in chunks.piece(piece, at):
+                    yield event
                 if piece.last is not None:
-                    call.machine_s = piece.last.machine_s
-                    for event in chunks.closing(piece.last):
-                        yield event
+                    replies[at] = piece.last
+                    yield chunks.ended(piece.last, at)
         except UnsureError as error:
             raise _unsure(call, error.reply) from None
         except FreeholdError as error:
             raise failed(error) from None
+        call.machine_s = sum(reply.machine_s for reply in replies.values())
+        for event in chunks.closing(*(replies[at] for at in sorted(replies))):
+            yield event
 
     def _read(self, call: Call) -> ChatRequest:
         if call.endpoint is not CHAT:

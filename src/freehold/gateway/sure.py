@@ -35,5 +35,5 @@ class Sure:
     async def stream(self, chat: ChatRequest) -> AsyncIterator[Piece]:
         """In one piece: only at its end is it known whether the answer may be given."""
         reply = await self.answer(chat)
-        yield Piece(reply.text)
+        yield Piece(reply.text, None, reply.calls, reply.scores)
         yield Piece("", reply)
