@@ -10,6 +10,7 @@ from freehold.engines.embedder import Embedder, cosine, rerank
 from freehold.engines.fake_embedder import FakeEmbedder
 from freehold.engines.llamacpp_embedder import LlamaEmbedder, embedder_of
 from freehold.errors import EngineError, ModelFileError, UserError
+from freehold.store.layout import WEIGHTS_FILE
 
 FREEZER = "the freezer alarm is going again"
 TEXTS = (FREEZER, "the freezer alarm is beeping", "when do i get my money")
@@ -57,6 +58,32 @@ def test_like_texts_are_ranked_first(embedder: Embedder) -> None:
     assert [each.index for each in ranked] == [2, 1, 0]
     assert ranked[0].score == pytest.approx(1, abs=1e-3)
     assert rerank(embedder, FREEZER, []) == []
+
+
+def test_token_ids_are_as_good_as_the_text(minilm_started: LlamaEmbedder) -> None:
+    ids = minilm_started.tokenize(FREEZER)
+    by_ids, by_text = minilm_started.embed([ids, FREEZER])
+    assert cosine(by_ids.vector, by_text.vector) == pytest.approx(1, abs=1e-4)
+    assert by_ids.tokens == by_text.tokens == len(ids)
+
+
+def test_ids_that_there_are_not_are_refused(embedder: Embedder) -> None:
+    for id in (-1, 1_000_000):
+        with pytest.raises(UserError, match=f"input 0: {id} is no token of this model"):
+            embedder.embed([[id]])
+
+
+def test_a_model_that_answers_with_text_is_no_embedder(smollm2_folder: Path) -> None:
+    with pytest.raises(ModelFileError, match="answers with text"):
+        embedder_of(smollm2_folder)
+
+
+def test_a_gguf_embedding_model_is_used_as_it_is(minilm_folder: Path, tmp_path: Path) -> None:
+    write_bert_gguf(minilm_folder, tmp_path / WEIGHTS_FILE)
+    embedder = embedder_of(tmp_path)
+    embedder.start()
+    assert len(embedder.embed([FREEZER])[0].vector) == 384
+    embedder.stop()
 
 
 def test_an_empty_text_is_the_callers_fault(embedder: Embedder) -> None:

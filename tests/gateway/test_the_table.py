@@ -11,12 +11,14 @@ import pytest
 from gateway_house import House, RunningUpstream
 from msgspec.structs import replace
 
-from freehold.store.deployments import Deployment, RemoteTarget, deploy
+from freehold.engines.fake_embedder import FakeEmbedder
+from freehold.gateway.backends import Backends
+from freehold.store.deployments import Deployment, EmbedderTarget, RemoteTarget, deploy
 
 PAGE = Path(__file__).parents[2] / "docs" / "gateway.md"
 ROW = re.compile(r"^\| `(/v1/[a-z/]+)`[^|]*\|(.+)\|$", re.MULTILINE)
 # A model of each column's kind, as the fixture below deploys them.
-MODELS = ("gpt-4o-mini", "remote", "remote-chat", "triage")
+MODELS = ("gpt-4o-mini", "remote", "remote-chat", "triage", "near")
 SAID: Any = [{"role": "user", "content": "hello"}]
 ASKED: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": SAID},
@@ -24,9 +26,11 @@ ASKED: dict[str, dict[str, Any]] = {
     "/v1/responses": {"input": "hello"},
     "/v1/messages": {"messages": SAID, "max_tokens": 9},
     "/v1/embeddings": {"input": "hello"},
+    "/v1/rerank": {"query": "hello", "documents": ["there"]},
     "/v1/images/generations": {"prompt": "hello"},
     "/v1/audio/speech": {"input": "hello", "voice": "alloy"},
 }
+ANSWERED = {"/v1/chat/completions", "/v1/embeddings", "/v1/rerank"}
 STREAMS = {"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"}
 
 
@@ -50,6 +54,9 @@ def every_kind(house: House, upstream: RunningUpstream) -> Iterator[House]:
     for name, speaks in (("remote", "all"), ("remote-chat", "chat")):
         target = RemoteTarget(base_url=upstream.url, model=name, speaks=speaks)  # type: ignore[arg-type]
         deploy(house.store, Deployment(name=name, target=target), "test")
+    deploy(house.store, Deployment(name="near", target=EmbedderTarget(base="words")), "test")
+    engines, classifiers = house.backends.engine_for, house.backends.load_classifier
+    house.backends = Backends(engines, classifiers, lambda _: FakeEmbedder())
     house.settings = replace(house.settings, upstream=upstream.url)
     with house.open():
         yield house
@@ -85,4 +92,4 @@ def _tried(house: House, upstream: RunningUpstream, cell: Cell, stream: bool) ->
     ours = response.getheader("x-freehold-answered-by") is not None
     if not ours:
         return "passed" if upstream.app.path == cell.path else "translated"
-    return "answered" if cell.path == "/v1/chat/completions" else "translated"
+    return "answered" if cell.path in ANSWERED else "translated"

@@ -15,7 +15,7 @@ from freehold.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from freehold.records import Interval
-    from freehold.store.deployments import Deployment
+    from freehold.store.deployments import Deployment, Target
 
 _WIDEST = 60
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -76,6 +76,42 @@ def deploy_remote(
     target = deployments.RemoteTarget(base_url=base_url, model=model, api_key=_reference(api_key), speaks=speaks)
     deployments.deploy(recorded(), deployments.Deployment(name=name, target=target), reason)
     say(f"{name} stands for {deployments.target_name(target)}")
+
+
+@deploy.command("base")
+def deploy_base(
+    name: Annotated[str, typer.Argument(help="The public model name.")],
+    base: Annotated[str, typer.Argument(help="A base that is pulled, such as smollm2-135m-instruct.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with the row.")] = "freehold deploy base",
+) -> None:
+    """Let a name stand for a base as it is: the caller's messages are all it sees."""
+    from freehold.gateway.roster import require_base
+    from freehold.store.deployments import BaseTarget
+
+    target = BaseTarget(base=base)
+    require_base(Workspace.here(), target)
+    _deployed(name, target, reason)
+
+
+@deploy.command("embedder")
+def deploy_embedder(
+    name: Annotated[str, typer.Argument(help="The public model name.")],
+    base: Annotated[str, typer.Argument(help="An embedding model that is pulled, such as all-minilm-l6-v2.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with the row.")] = "freehold deploy embedder",
+) -> None:
+    """Let a name stand for an embedding model: it answers /v1/embeddings and /v1/rerank."""
+    from freehold.engines.llamacpp_embedder import embedder_of
+    from freehold.store.deployments import EmbedderTarget
+
+    embedder_of(Workspace.here().models / base)  # raises where it is none
+    _deployed(name, EmbedderTarget(base=base), reason)
+
+
+def _deployed(name: str, target: "Target", reason: str) -> None:
+    from freehold.store import deployments
+
+    deployments.deploy(recorded(), deployments.Deployment(name=name, target=target), reason)
+    say(f"{name} stands for {deployments.target_name(target)}; a running gateway follows within a second")
 
 
 @deploy.command("choose")

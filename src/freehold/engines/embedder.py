@@ -6,6 +6,9 @@ from typing import Protocol
 
 from freehold.records import Record
 
+Input = str | Sequence[int]
+"""A text, or its token ids, those that open and close it included."""
+
 
 class Embedding(Record, frozen=True, kw_only=True):
     """A text's vector, of length 1, and the tokens that were read for it."""
@@ -27,10 +30,11 @@ class Embedder(Protocol):
     def start(self) -> None:
         """Start and wait until ready. Twice is once."""
 
-    def embed(self, texts: Sequence[str], cut: bool = False) -> list[Embedding]:
+    def embed(self, texts: Sequence[Input], cut: bool = False) -> list[Embedding]:
         """One embedding a text, in order; safe to call from many threads.
 
-        A text longer than the model's context is refused (`UserError`), or read as far as that goes with `cut`.
+        Raises `UserError` for an empty text, for ids that the model does not have, and for a text longer than its
+        context; with `cut` such a text is read as far as that goes.
         """
 
     def stop(self) -> None:
@@ -39,11 +43,13 @@ class Embedder(Protocol):
 
 def rerank(embedder: Embedder, query: str, documents: Sequence[str], cut: bool = False) -> list[Ranked]:
     """The documents by nearness to the query, nearest first; equals stay in order."""
-    if not documents:
-        return []
-    asked, *given = embedder.embed([query, *documents], cut)
+    return ordered(*embedder.embed([query, *documents], cut)) if documents else []
+
+
+def ordered(asked: Embedding, *given: Embedding) -> list[Ranked]:
+    """What is given by its nearness to what is asked, nearest first; equals stay in order."""
     scores = [cosine(asked.vector, each.vector) for each in given]
-    order = sorted(range(len(documents)), key=lambda at: -scores[at])
+    order = sorted(range(len(given)), key=lambda at: -scores[at])
     return [Ranked(index=at, score=scores[at]) for at in order]
 
 

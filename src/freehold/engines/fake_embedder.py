@@ -4,10 +4,11 @@ import hashlib
 import math
 from collections.abc import Sequence
 
-from freehold.engines.embedder import Embedding
+from freehold.engines.embedder import Embedding, Input
 from freehold.errors import EngineError, UserError
 
 _WIDTH = 256
+_IDS = 30_000
 
 
 class FakeEmbedder:
@@ -23,10 +24,10 @@ class FakeEmbedder:
     def stop(self) -> None:
         self._running = False
 
-    def embed(self, texts: Sequence[str], cut: bool = False) -> list[Embedding]:
+    def embed(self, texts: Sequence[Input], cut: bool = False) -> list[Embedding]:
         if not self._running:
             raise EngineError("the embedder is stopped")
-        return [self._embed(at, text.lower().split(), cut) for at, text in enumerate(texts)]
+        return [self._embed(at, _words(at, text), cut) for at, text in enumerate(texts)]
 
     def _embed(self, at: int, words: list[str], cut: bool) -> Embedding:
         if not words:
@@ -41,3 +42,12 @@ class FakeEmbedder:
             counts[hashlib.sha256(word.encode()).digest()[0] % _WIDTH] += 1.0
         length = math.hypot(*counts)
         return Embedding(vector=tuple(each / length for each in counts), tokens=min(len(words), self._context))
+
+
+def _words(at: int, text: Input) -> list[str]:
+    if isinstance(text, str):
+        return text.lower().split()
+    wrong = next((id for id in text if not 0 <= id < _IDS), None)
+    if wrong is not None:
+        raise UserError(f"input {at}: {wrong} is no token of this model, which has {_IDS}")
+    return [str(id) for id in text]

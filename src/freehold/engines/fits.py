@@ -14,13 +14,15 @@ _KV_BYTES = 2  # f16
 class Shape(Record, frozen=True, kw_only=True):
     """What an adapter must fit: the base's architecture and its matrices as (inputs, outputs).
 
-    `bytes_a_token` is the memory of its keys and values, `context` the tokens that it can read.
+    `bytes_a_token` is the memory of its keys and values, `context` the tokens that it can read, `pools` whether it
+    makes one vector of a text.
     """
 
     architecture: str
     matrices: dict[str, tuple[int, int]]
     bytes_a_token: int
     context: int
+    pools: bool = False
 
 
 def check_adapters(weights: Path, files: AdapterFiles) -> None:
@@ -48,6 +50,7 @@ def shape_of(weights: Path) -> Shape:
         matrices=matrices,
         bytes_a_token=cells * _KV_BYTES,
         context=number("context_length"),
+        pools=reader.get_field(f"{architecture}.pooling_type") is not None,
     )
 
 

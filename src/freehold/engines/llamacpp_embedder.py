@@ -6,7 +6,7 @@ from typing import Any
 
 from freehold.engines.adapters import AdapterFiles
 from freehold.engines.bert_gguf import write_bert_gguf
-from freehold.engines.embedder import Embedding
+from freehold.engines.embedder import Embedding, Input
 from freehold.engines.fits import shape_of
 from freehold.engines.llamacpp_child import Setup
 from freehold.engines.llamacpp_replica import LlamaServer
@@ -26,11 +26,12 @@ class LlamaEmbedder:
         self._weights = weights
         self._threads, self._log = threads, log
         self._replica: Replica | None = None
-        self._context = 0
+        self._context = self._vocabulary = 0
 
     def start(self) -> None:
         if self._replica is None:
-            self._context = shape_of(self._weights).context
+            shape = shape_of(self._weights)
+            self._context, self._vocabulary = shape.context, shape.matrices["token_embd.weight"][1]
             self._replica = Replica(LlamaServer(self._setup(), AdapterFiles(), self._log), hang_s=60.0)
             self._replica.start()
 
@@ -39,22 +40,30 @@ class LlamaEmbedder:
         if replica is not None:
             replica.stop()
 
-    def embed(self, texts: Sequence[str], cut: bool = False) -> list[Embedding]:
+    def embed(self, texts: Sequence[Input], cut: bool = False) -> list[Embedding]:
         inputs = [self._checked(at, text, cut) for at, text in enumerate(texts)]
         found: list[Embedding] = []
         for begin in range(0, len(inputs), _AT_ONCE):
             found += self._embed(inputs[begin : begin + _AT_ONCE])
         return found
 
+    @property
+    def pid(self) -> int | None:
+        """The child's process id."""
+        return self._replica.pid if self._replica else None
+
     def tokenize(self, text: str) -> list[int]:
         """The ids that are read for a text, those that open and close it included."""
         ids: list[int] = self._post("/tokenize", {"content": text, "add_special": True})["tokens"]
         return ids
 
-    def _checked(self, at: int, text: str, cut: bool) -> list[int]:
-        if not text.strip():
+    def _checked(self, at: int, text: Input, cut: bool) -> list[int]:
+        if not (text.strip() if isinstance(text, str) else text):
             raise UserError(f"input {at}: the text is empty; an embedding needs at least one word")
-        ids = self.tokenize(text)
+        ids = self.tokenize(text) if isinstance(text, str) else list(text)
+        wrong = next((id for id in ids if not 0 <= id < self._vocabulary), None)
+        if wrong is not None:
+            raise UserError(f"input {at}: {wrong} is no token of this model, which has {self._vocabulary}")
         if len(ids) <= self._context:
             return ids
         if cut:
@@ -99,6 +108,8 @@ def embedder_of(base_folder: Path, log: Path | None = None) -> LlamaEmbedder:
     """
     weights, made = base_folder / WEIGHTS_FILE, base_folder / EMBEDDER_FILE
     if weights.is_file():
+        if not shape_of(weights).pools:
+            raise ModelFileError(f"{base_folder.name} answers with text; an embedder makes one vector of a text")
         return LlamaEmbedder(weights, log=log)
     if not base_folder.is_dir():
         raise ModelFileError(f"{base_folder}: no such base here; `freehold pull {base_folder.name}` fetches it")

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from freehold.errors import NotFoundError
+from freehold.errors import NotFoundError, UserError
 from freehold.gateway.backends import Backends
 from freehold.gateway.chat import ChatRequest, Reply, Turn
 from freehold.gateway.children import Children
 from freehold.gateway.roster import Roster
 from freehold.store.database import connect
-from freehold.store.deployments import Deployment, RemoteTarget, current
+from freehold.store.deployments import Deployment, EmbedderTarget, RemoteTarget, current
 from freehold.store.workspace import Workspace, write_atomically
 
 ADDRESS_FILE = "gateway.json"
@@ -84,6 +84,8 @@ def ask_each(
     store.dispose()
     if isinstance(deployment.target, RemoteTarget):
         raise NotFoundError(f"{name} is answered by a remote model; ask it through `freehold serve`")
+    if isinstance(deployment.target, EmbedderTarget):
+        raise UserError(f"{name} answers with vectors; ask it at /v1/embeddings, through `freehold serve`")
     alone = replace(deployment, shares=(), fallbacks=(), shadow=None, cascade=None)
     chats = [ChatRequest(model=name, messages=[Turn(role="user", content=message)]) for message in messages]
     ask_conversations(workspace, backends, alone, chats, heard)

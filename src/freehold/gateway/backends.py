@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from freehold.engines.embedder import Embedder
 from freehold.engines.engine import Engine
 from freehold.gateway.children import EngineFor
 from freehold.gateway.classify import Predictor
+from freehold.gateway.embedders import EmbedderFor, no_embedder
 from freehold.records import AdapterManifest
 from freehold.store.layout import ADAPTER_GGUF, MANIFEST_FILE, serving_weights
 from freehold.store.workspace import Workspace, read_record
@@ -24,6 +26,7 @@ class Backends:
 
     engine_for: EngineFor
     load_classifier: Callable[[Path], Predictor]
+    embedder_for: EmbedderFor = no_embedder
 
 
 def of(workspace: Workspace) -> Backends:
@@ -34,7 +37,12 @@ def of(workspace: Workspace) -> Backends:
 
         return Classifier.load(folder)
 
-    return Backends(engine_for=_Pools(workspace).engine_for, load_classifier=load_classifier)
+    def embedder_for(base: str) -> Embedder:
+        from freehold.engines.llamacpp_embedder import embedder_of
+
+        return embedder_of(workspace.models / base, workspace.logs / f"embedder-{base}.log")
+
+    return Backends(_Pools(workspace).engine_for, load_classifier, embedder_for)
 
 
 class _Pools:

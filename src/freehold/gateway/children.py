@@ -8,13 +8,12 @@ gateway lives on. Engines answer in threads, and the event loop only ever waits 
 import asyncio
 import logging
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 from freehold.engines.engine import Answer, Completion, Engine, Piece
 from freehold.errors import FreeholdError
+from freehold.gateway.busy import Busy
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +32,14 @@ class RunningChild:
         self.adapters = adapters
         self.engine = engine
         self._threads = threads
-        self._busy = 0
-        self._shared_s = 0.0
-        self._ticked = time.perf_counter()
+        self._busy = Busy()
 
     async def start(self) -> None:
         await asyncio.to_thread(self.engine.start)
 
     async def complete(self, request: Completion) -> tuple[Answer, float]:
         """The answer, and its share of the machine's time (seconds)."""
-        with self._held() as share:
+        with self._busy.held() as share:
             loop = asyncio.get_running_loop()
             answer = await loop.run_in_executor(self._threads, self.engine.complete, request)
             return answer, share()
@@ -65,7 +62,7 @@ class RunningChild:
             except Exception as error:  # handed to whoever waits for the pieces
                 loop.call_soon_threadsafe(pieces.put_nowait, error)
 
-        with self._held() as share:
+        with self._busy.held() as share:
             decoding = loop.run_in_executor(self._threads, decode)
             try:
                 while True:
@@ -83,29 +80,11 @@ class RunningChild:
         """Wait for the answers under way, then end the child."""
         try:
             async with asyncio.timeout(longest_s):
-                while self._busy:
+                while self._busy.count:
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            log.warning("the engine of %s is stopped with %d answers under way", self.base, self._busy)
+            log.warning("the engine of %s is stopped with %d answers under way", self.base, self._busy.count)
         await asyncio.to_thread(self.engine.stop)
-
-    @contextmanager
-    def _held(self) -> Iterator[Callable[[], float]]:
-        """Held while an answer is under way. Answers at the same time share the machine's time evenly."""
-        begun = self._tick()
-        self._busy += 1
-        try:
-            yield lambda: self._tick() - begun
-        finally:
-            self._tick()
-            self._busy -= 1
-
-    def _tick(self) -> float:
-        """A clock that runs at one over the number of answers under way: so that shares add up to time worked."""
-        now = time.perf_counter()
-        self._shared_s += (now - self._ticked) / max(1, self._busy)
-        self._ticked = now
-        return self._shared_s
 
 
 class Children:

@@ -188,6 +188,18 @@ class _Embeddings:
         return [event(self.whole(request, tokens)), DONE]
 
 
+class _Rerank:
+    def whole(self, request: dict[str, Any], tokens: int) -> dict[str, Any]:
+        results = [
+            {"index": at, "relevance_score": 1 / (at + 1)} for at, _ in enumerate(request.get("documents") or ())
+        ]
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "results": results, "model": request.get("model"), "usage": usage}
+
+    def events(self, request: dict[str, Any], tokens: int) -> list[bytes]:
+        return [event(self.whole(request, tokens)), DONE]
+
+
 class _Responses:
     def whole(self, request: dict[str, Any], tokens: int) -> dict[str, Any]:
         text = {"type": "output_text", "text": " ".join(_words(request, tokens)), "annotations": []}
@@ -243,10 +255,11 @@ class _Messages:
         return {**head, "stop_sequence": None}
 
 
-_DIALECTS: dict[str, _Chat | _Completions | _Embeddings | _Responses | _Messages] = {
+_DIALECTS: dict[str, _Chat | _Completions | _Embeddings | _Rerank | _Responses | _Messages] = {
     "/chat/completions": _Chat(),
     "/completions": _Completions(),
     "/embeddings": _Embeddings(),
+    "/rerank": _Rerank(),
     "/responses": _Responses(),
     "/messages": _Messages(),
 }

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from freehold.errors import FreeholdError, NotFoundError, did_you_mean
 from freehold.gateway.children import Children, RunningChild
 from freehold.gateway.classify import ClassifierModel, Predictor
+from freehold.gateway.embedders import Embedders, RunningEmbedder, no_embedder
 from freehold.gateway.faults import GatewayError
 from freehold.gateway.owned import OwnedModel, Respondent
 from freehold.gateway.placeholders import Placeholders
@@ -23,6 +24,7 @@ from freehold.store.deployments import (
     BaseTarget,
     ClassifierTarget,
     Deployment,
+    EmbedderTarget,
     RemoteTarget,
     Target,
     all_current,
@@ -44,10 +46,18 @@ class Served(msgspec.Struct, frozen=True):
 
     deployment: Deployment
     answers: dict[Target, Respondent | FreeholdError]
+    embedders: dict[Target, RunningEmbedder | FreeholdError] = {}
 
     def respondent(self, target: Target) -> Respondent:
         """What answers for an owned target; raises why it cannot."""
         found = self.answers[target]
+        if isinstance(found, FreeholdError):
+            raise found
+        return found
+
+    def embedder(self, target: EmbedderTarget) -> RunningEmbedder:
+        """What embeds for a target; raises why it cannot."""
+        found = self.embedders[target]
         if isinstance(found, FreeholdError):
             raise found
         return found
@@ -62,11 +72,13 @@ class Roster:
         store: Store,
         children: Children,
         load_classifier: Callable[[Path], Predictor],
+        embedders: Embedders | None = None,
     ) -> None:
         self._workspace = workspace
         self._store = store
         self._children = children
         self._load_classifier = load_classifier
+        self._embedders = embedders or Embedders(no_embedder)
         self._served: dict[str, Served] = {}
         self._revision = -1
 
@@ -95,7 +107,8 @@ class Roster:
 
     async def adopt(self, deployments: dict[str, Deployment]) -> None:
         """Serve exactly these. A target that cannot be served is kept with its reason."""
-        owned = {t for each in deployments.values() for t in each.targets if not isinstance(t, RemoteTarget)}
+        every = {target for each in deployments.values() for target in each.targets}
+        owned = {target for target in every if not isinstance(target, RemoteTarget | EmbedderTarget)}
         refused: dict[Target, FreeholdError] = {}
         for target in owned:
             try:
@@ -108,15 +121,27 @@ class Roster:
             if isinstance(target, AdapterTarget | BaseTarget) and target.base in failed:
                 refused[target] = failed[target.base]
                 log.error("%s is deployed but cannot be served: %s", target_name(target), failed[target.base])
+        embedders, vectors = await self._vectors(every)
         served = {}
         for name, deployment in deployments.items():
             wanted = [target for target in deployment.targets if target in owned]
             answers: dict[Target, Respondent | FreeholdError] = {
                 t: refused.get(t) or await self._respondent(deployment, t, children) for t in wanted
             }
-            served[name] = Served(deployment, answers)
+            served[name] = Served(deployment, answers, vectors)
         self._served = served
         self._children.keep_only(children)
+        self._embedders.keep_only(embedders)
+
+    async def _vectors(
+        self, targets: Iterable[Target]
+    ) -> tuple[dict[str, RunningEmbedder], dict[Target, RunningEmbedder | FreeholdError]]:
+        """The embedders that must run, by base, and what embeds for each target or why it cannot."""
+        wanted = [target for target in targets if isinstance(target, EmbedderTarget)]
+        running, failed = await self._embedders.want(sorted({target.base for target in wanted}))
+        for base, error in failed.items():
+            log.error("%s is deployed but cannot be served: %s", base, error)
+        return running, {target: running.get(target.base) or failed[target.base] for target in wanted}
 
     async def follow(self) -> None:
         """Refresh for ever."""
@@ -162,12 +187,19 @@ class Roster:
             require_clean(self._workspace, learned)
         if not isinstance(target, AdapterTarget | BaseTarget):
             return
+        require_base(self._workspace, target)
         folder = self._workspace.models / target.base
-        if not folder.is_dir():
-            raise NotFoundError(f"{target.base} is not on this disk; `freehold pull {target.base}` fetches it")
         if isinstance(target, AdapterTarget):
             standing = replace(read_record(folder / BASE_FILE, Base), template_digest=Renderer(folder).template.digest)
             read_adapter(self._workspace, target.adapter, standing)
+
+
+def require_base(workspace: Workspace, target: AdapterTarget | BaseTarget) -> None:
+    """Refuse a base that is not here, or that has lost the files that text becomes token ids by."""
+    folder = workspace.models / target.base
+    if not folder.is_dir():
+        raise NotFoundError(f"{target.base} is not on this disk; `freehold pull {target.base}` fetches it")
+    Renderer(folder)
 
 
 def needs_of(targets: Iterable[Target]) -> dict[str, tuple[str, ...]]:

@@ -13,11 +13,12 @@ import aiohttp
 from freehold.errors import FreeholdError
 from freehold.gateway.breaker import Breaker
 from freehold.gateway.call import Call
+from freehold.gateway.embeddings import EmbedderSource
 from freehold.gateway.roster import Roster, Served
 from freehold.gateway.sources import OwnedSource, Source, failed
 from freehold.gateway.translate import check_sayable, spoken
 from freehold.gateway.upstream import Upstream, resolved_key
-from freehold.store.deployments import Deployment, RemoteTarget, Target, target_name
+from freehold.store.deployments import Deployment, EmbedderTarget, RemoteTarget, Target, target_name
 
 DEPLOYED_TRIES = 2  # the default upstream is tried once: its callers retry themselves, as they did before
 
@@ -88,6 +89,8 @@ class Routes:
                 check_sayable(call)
                 source = spoken(source, call)
             return Route(source, self._breaker(source.name), target.model, DEPLOYED_TRIES)
+        if isinstance(target, EmbedderTarget):
+            return Route(EmbedderSource(name, served.embedder(target)), self._breaker(name), None)
         return Route(spoken(OwnedSource(name, served.respondent(target)), call), self._breaker(name), None)
 
     def _default(self, call: Call) -> Route:

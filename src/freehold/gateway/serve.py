@@ -35,6 +35,7 @@ from freehold.gateway.batch_work import BatchWork
 from freehold.gateway.batches import BatchPages
 from freehold.gateway.children import Children
 from freehold.gateway.door import Desk
+from freehold.gateway.embedders import Embedders
 from freehold.gateway.files import FilePages
 from freehold.gateway.journal import Journal
 from freehold.gateway.keeper import Keeper, recover
@@ -148,13 +149,14 @@ async def serving(
 ) -> AsyncIterator[Roster]:
     """Serve while the block runs; at its end no connection is taken, answers under way go out, children stop."""
     store = connect(workspace.database_url)
-    children = Children(backends.engine_for)
+    children, embedders = Children(backends.engine_for), Embedders(backends.embedder_for)
     async with AsyncExitStack() as stack:
         stack.callback(store.dispose)
         stack.push_async_callback(children.stop)
+        stack.push_async_callback(embedders.stop)
         await asyncio.to_thread(recover, workspace.root / JOURNAL, store)
         await asyncio.to_thread(Subjects(workspace).hide_recorded, store)
-        roster = Roster(workspace, store, children, backends.load_classifier)
+        roster = Roster(workspace, store, children, backends.load_classifier, embedders)
         desk = await _desk(workspace, settings, store, roster, stack)
         works = [
             roster.follow(),

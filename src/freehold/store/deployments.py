@@ -51,7 +51,13 @@ class RemoteTarget(Record, frozen=True, kw_only=True, tag="remote"):
     speaks: Literal["all", "chat"] = "all"
 
 
-Target = AdapterTarget | BaseTarget | ClassifierTarget | RemoteTarget
+class EmbedderTarget(Record, frozen=True, kw_only=True, tag="embedder"):
+    """A base that turns texts into vectors."""
+
+    base: str
+
+
+Target = AdapterTarget | BaseTarget | ClassifierTarget | EmbedderTarget | RemoteTarget
 
 
 class Share(Record, frozen=True, kw_only=True):
@@ -128,6 +134,8 @@ def target_name(target: Target) -> str:
         return f"base {target.base}"
     if isinstance(target, ClassifierTarget):
         return f"classifier {target.digest[:12]}"
+    if isinstance(target, EmbedderTarget):
+        return f"embedder {target.base}"
     return f"remote {target.base_url}#{target.model}"
 
 
