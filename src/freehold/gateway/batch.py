@@ -2,11 +2,13 @@
 
 The lines are those of OpenAI's Batch API: `custom_id`, `method`, `url` and `body` in, `custom_id` and `response` out.
 What is answered is never asked again; what failed stands in a file beside the answers, and the next run asks it again.
+Memory stays flat: of each line its id's hash is held, eight bytes.
 """
 
 import asyncio
 import os
 import random
+from array import array
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,20 +19,12 @@ import aiohttp
 import msgspec
 
 from freehold.errors import DataError
+from freehold.gateway.batch_line import Ids, Line, hashed, numbered, read, repeated
 from freehold.progress import Progress
 
 TRIES = 5
 LONGEST_PAUSE_S = 30.0
 _PASSING = frozenset((408, 409, 429, 500, 502, 503, 504))
-
-
-class Line(msgspec.Struct, frozen=True):
-    """One request of a batch."""
-
-    custom_id: str
-    url: str
-    body: msgspec.Raw
-    method: str = "POST"
 
 
 class _Answered(msgspec.Struct):
@@ -55,57 +49,63 @@ class Door:
     at_once: int
 
 
-_LINE = msgspec.json.Decoder(Line)
 _ANSWERED = msgspec.json.Decoder(_Answered)
 
 
-def lines(source: Path) -> Iterator[Line]:
-    """The requests of a file; raises `DataError` naming the line that is not one."""
-    seen: set[str] = set()
+def check(source: Path) -> int:
+    """How many requests a file holds; raises `DataError` naming the line that is not one."""
+    ids, places = array("Q"), array("L")
+    for number, line in _lines(source):
+        ids.append(hashed(line.custom_id))
+        places.append(number)
+    for at in repeated(ids):
+        raise DataError(f"{source}:{places[at]}: this custom_id stands twice; each may stand once")
+    return len(ids)
+
+
+def _lines(source: Path) -> Iterator[tuple[int, Line]]:
     with source.open("rb") as file:
-        for number, text in enumerate(file, 1):
-            if not text.strip():
-                continue
+        for number, text in numbered(file):
             try:
-                line = _LINE.decode(text)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise DataError(
-                    f"{source}:{number}: is not a line of OpenAI's batch format (custom_id, method, url, body): {error}"
-                ) from None
+                line = read(text)
+            except ValueError as error:
+                raise DataError(f"{source}:{number}: {error}") from None
             if line.method != "POST" or not line.url.startswith("/v1/"):
                 raise DataError(f"{source}:{number}: asks {line.method} {line.url}; a batch posts to /v1/…")
-            if line.custom_id in seen:
-                raise DataError(f"{source}:{number}: custom_id {line.custom_id} stands twice; each may stand once")
-            seen.add(line.custom_id)
-            yield line
+            yield number, line
 
 
-def answered(target: Path) -> set[str]:
+def answered(target: Path) -> Ids:
     """The ids that a file of answers holds. A line that a crash tore off is cut away."""
     if not target.exists():
-        return set()
-    found, whole = set(), 0
-    with target.open("rb") as file:
-        for text in file:
-            if not text.endswith(b"\n"):
-                break
-            with suppress(msgspec.MsgspecError):
-                found.add(_ANSWERED.decode(text).custom_id)
-            whole += len(text)
+        return Ids(())
+    whole = 0
+
+    def found() -> Iterator[str]:
+        nonlocal whole
+        with target.open("rb") as file:
+            for text in file:
+                if not text.endswith(b"\n"):
+                    break
+                with suppress(msgspec.MsgspecError):
+                    yield _ANSWERED.decode(text).custom_id
+                whole += len(text)
+
+    ids = Ids(found())
     os.truncate(target, whole)
-    return found
+    return ids
 
 
 async def run(source: Path, target: Path, door: Door, progress: Progress) -> Outcome:
     """Ask every line that is not answered yet. Raises `DataError` before anything is asked."""
-    total = sum(1 for _ in lines(source))
+    total = check(source)
     done = answered(target)
     failed_path = target.with_name(target.name + ".failed")
     failed_path.unlink(missing_ok=True)
     counts = {True: 0, False: 0}
     with target.open("ab") as good, progress.step("batch", total) as step:
         step.advance(len(done))
-        waiting = (line for line in lines(source) if line.custom_id not in done)
+        waiting = (line for _, line in _lines(source) if line.custom_id not in done)
         async for line, record, fine in _asked(waiting, door):
             counts[fine] += 1
             await _write(good, failed_path, record, fine)
