@@ -374,7 +374,7 @@ class Flow:
             before = Speaker(base.name, identity, engine, None, Continuations(folder))
             tuned, scores = (*identity, manifest.digest), Continuations(folder, adapters)
             after = Speaker(f"tuned {base.name}", tuned, engine, manifest.digest, scores)
-            room = Room(self._renderer(base), Answers(self._store), self._progress)
+            room = Room(self._renderer(base), Answers(self._store), self._progress, _children())
             found = changes(after.name, before, after, asked, room)
         self._changes += found
         lost = " · ".join(f"{each.what.value} {each.lost.value:+.1%}" for each in found)

@@ -86,6 +86,13 @@ class RuleEngine:
     def stop(self) -> None: ...
 
 
+def covers(what: str, hits: Sequence[bool]) -> None:
+    """Hold a 95 % interval to 93–97 % of the simulated draws; `pytest -rP` shows what was counted."""
+    share = sum(map(bool, hits)) / len(hits)
+    print(f"covers {share:.1%} of {len(hits):,} draws: {what}")  # noqa: T201
+    assert 0.93 <= share <= 0.97, f"{what}: {share:.3f}"
+
+
 def make_task(**fields: object) -> Task:
     base: dict[str, object] = {"task": "triage", "description": "Route messages.", "data": {"source": "x.csv"}}
     return Task.model_validate(base | {"answer": {"type": "label", "labels": LABELS}} | fields)

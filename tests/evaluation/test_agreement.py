@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluation_material import covers
 
 from freehold.errors import DataError
 from freehold.evaluation.judge.agreement import agree, items
@@ -44,7 +45,7 @@ def test_a_biased_judge_is_corrected(bias: float) -> None:
         alone = ppi_mean(people, [0.0] * 100, [])
         covered.append(found.low <= 0.55 <= found.high)
         narrower.append((found.high - found.low) / (alone.high - alone.low))
-    assert 0.93 <= np.mean(covered) <= 0.97
+    covers(f"prediction-powered inference, 100 of 900 labelled, a planted bias of {bias}", covered)
     assert np.mean(narrower) < 0.85
 
 

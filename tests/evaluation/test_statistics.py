@@ -1,9 +1,12 @@
 """Coverage by simulation, published worked examples, and the identities that hold for any data."""
 
 import math
+import re
+from inspect import isfunction
 
 import numpy as np
 import pytest
+from evaluation_material import covers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,58 +80,67 @@ def test_level_by_simulation() -> None:
     assert np.mean(shown) < 0.065
 
 
+def test_every_method_names_its_source() -> None:
+    """Whatever gives an interval, a p-value or a size says where its method was published."""
+    methods = [
+        each
+        for name, each in vars(s).items()
+        if isfunction(each) and each.__module__ == s.__name__ and not name.startswith("_")
+    ]
+    plain = {"pairs", "quantile"}  # counting, and a constant of the normal distribution
+    unnamed = [each.__name__ for each in methods if not re.search(r"\b(19|20)\d\d\b", each.__doc__ or "")]
+    assert len(methods) > 15 and set(unnamed) == plain, unnamed
+
+
 @pytest.mark.parametrize(("share", "n"), [(0.5, 40), (0.9, 146), (0.98, 300)])
 def test_wilson_covers(share: float, n: int) -> None:
     draws = np.random.default_rng(3).binomial(n, share, size=4000)
-    covered = [s.wilson(int(k), n) for k in draws]
-    assert 0.93 <= np.mean([each.low <= share <= each.high for each in covered]) <= 0.97
+    found = [s.wilson(int(k), n) for k in draws]
+    covers(f"Wilson, a share of {share}, n = {n}", [each.low <= share <= each.high for each in found])
 
 
 @pytest.mark.parametrize("method", [s.tango, s.newcombe])
 def test_paired_intervals_cover(method: object) -> None:
     draws = np.random.default_rng(4).multinomial(146, [0.75, 0.09, 0.06, 0.10], size=3000)
     intervals = [method(table(*map(int, draw))) for draw in draws]  # type: ignore[operator]
-    assert 0.93 <= np.mean([each.low <= 0.03 <= each.high for each in intervals]) <= 0.97
+    covers(f"{intervals[0].method}, 146 pairs", [each.low <= 0.03 <= each.high for each in intervals])
 
 
 @pytest.mark.parametrize("n", [30, 70])
 def test_bootstrap_covers_skewed_scores(n: int) -> None:
     random = np.random.default_rng(5)
-    hits = 0
-    for _ in range(600):
-        interval = s.bootstrap_mean(random.beta(0.6, 1.4, size=n).tolist())
-        hits += interval.low <= 0.3 <= interval.high
-    assert 0.93 <= hits / 600 <= 0.97
+    found = [s.bootstrap_mean(random.beta(0.6, 1.4, size=n).tolist()) for _ in range(600)]
+    covers(f"BCa bootstrap, skewed scores, n = {n}", [each.low <= 0.3 <= each.high for each in found])
 
 
 def test_cluster_bootstrap_covers_where_the_plain_one_does_not() -> None:
     """Forty sessions of five answers that rise and fall together."""
     random = np.random.default_rng(6)
     names = [f"s{at // 5}" for at in range(200)]
-    plain = clustered = 0
+    plain, clustered = [], []
     for _ in range(600):
         values = (random.normal(0.5, 0.2, 40).repeat(5) + random.normal(0, 0.05, 200)).tolist()
         one, other = s.bootstrap_mean(values), s.bootstrap_mean(values, clusters=names)
-        plain += one.low <= 0.5 <= one.high
-        clustered += other.low <= 0.5 <= other.high
-    assert plain / 600 < 0.75
-    assert 0.93 <= clustered / 600 <= 0.97
+        plain.append(one.low <= 0.5 <= one.high)
+        clustered.append(other.low <= 0.5 <= other.high)
+    assert np.mean(plain) < 0.75
+    covers("BCa bootstrap of 40 sessions of five", clustered)
 
 
 def test_paired_bootstrap_covers() -> None:
     """Two candidates that find the same examples hard, their difference skewed a little."""
-    random, hits = np.random.default_rng(8), 0
+    random, hits = np.random.default_rng(8), []
     for _ in range(600):
         hard, skew = random.normal(0, 0.2, 60), random.gamma(4, 0.025, 60)
         interval = s.paired_bootstrap((hard + 0.5 + skew).tolist(), (hard + random.normal(0.5, 0.1, 60)).tolist())
-        hits += interval.low <= 0.1 <= interval.high
-    assert 0.93 <= hits / 600 <= 0.97
+        hits.append(interval.low <= 0.1 <= interval.high)
+    covers("paired bootstrap, n = 60", hits)
 
 
 @pytest.mark.slow
 def test_percentile_bootstrap_covers_kappa() -> None:
     """A judge that is wrong on 15 % of two even verdicts has a kappa of 0.7."""
-    random, hits = np.random.default_rng(9), 0
+    random, hits = np.random.default_rng(9), []
     for _ in range(1000):
         people = random.integers(0, 2, 120)
         judge = np.where(random.random(120) < 0.15, 1 - people, people)
@@ -136,8 +148,8 @@ def test_percentile_bootstrap_covers_kappa() -> None:
             lambda drawn: s.kappa([each for each, _ in drawn], [each for _, each in drawn]),
             list(zip(people.tolist(), judge.tolist(), strict=True)),
         )
-        hits += interval.low <= 0.7 <= interval.high
-    assert 0.93 <= hits / 1000 <= 0.97
+        hits.append(interval.low <= 0.7 <= interval.high)
+    covers("percentile bootstrap of kappa, n = 120", hits)
 
 
 @given(SOME)

@@ -200,7 +200,10 @@ def noninferiority(table: Pairs, margin: float) -> float:
 def noninferiority_bootstrap(
     left: Sequence[float], right: Sequence[float], margin: float, confidence: float = 0.95, seed: int = 0
 ) -> bool:
-    """Whether graded scores are shown to lose less than `margin`: the one-sided paired bootstrap bound is above it."""
+    """Whether graded scores are shown to lose less than `margin`: the one-sided paired bootstrap bound is above it.
+
+    The confidence-interval form of the test (Westlake 1972, Journal of Pharmaceutical Sciences 61:1340).
+    """
     return paired_bootstrap(left, right, 2 * confidence - 1, seed).low > -margin
 
 
@@ -287,14 +290,14 @@ def noninferiority_sample_size(
 def noninferiority_power(
     n: int, margin: float, discordance: float = 0.10, confidence: float = 0.95, difference: float = 0.0
 ) -> float:
-    """The chance that `n` pairs show a loss smaller than `margin` (the inverse of `noninferiority_sample_size`)."""
+    """The chance that `n` pairs show a loss smaller than `margin` (Lachin 1992, as in `noninferiority_sample_size`)."""
     _enough(n, 1)
     spread = math.sqrt(max(discordance - difference**2, 1e-12) / n)
     return _NORMAL.cdf((margin + difference) / spread - _NORMAL.inv_cdf(confidence))
 
 
 def smallest_margin(n: int, discordance: float = 0.10, confidence: float = 0.95, power: float = 0.80) -> float:
-    """The smallest margin that `n` pairs can show between equals (the same formula, solved for the margin)."""
+    """The smallest margin that `n` pairs can show between equals (Lachin 1992's formula, solved for the margin)."""
     _enough(n, 1)
     return (_NORMAL.inv_cdf(confidence) + _NORMAL.inv_cdf(power)) * math.sqrt(discordance / n)
 

@@ -40,11 +40,13 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Room:
-    """What both are asked with: the base's own rendering, the store, and whoever wants to hear of it."""
+    """What both are asked with: the base's own rendering, the store, whoever wants to hear of it, and how many
+    questions the engine takes at once."""
 
     renderer: Renderer
     store: Answers
     progress: Progress = SILENT
+    concurrency: int = 1
 
 
 def changes(candidate: str, before: Speaker, after: Speaker, sets: Sets, room: Room) -> tuple[Change, ...]:
@@ -67,7 +69,8 @@ def _right(speaker: Speaker, asked: Sequence[Question | SafetyPrompt], room: Roo
     texts = [each.question if isinstance(each, Question) else each.prompt for each in asked]
     sampling = Sampling(max_tokens=_ANSWER_TOKENS)
     requests = [Chat(messages=(Message(role="user", content=text),), sampling=sampling) for text in texts]
-    answers = Asked(f"general {speaker.name}", identity, endpoint, room.store).all(requests, room.progress)
+    asker = Asked(f"general {speaker.name}", identity, endpoint, room.store, room.concurrency)
+    answers = asker.all(requests, room.progress)
     return [
         float(answer.error is None and each.right(answer.text)) for each, answer in zip(asked, answers, strict=True)
     ]
