@@ -155,6 +155,7 @@ assert 0 < odd < tuned["n"] and "python:nan.py:no_number" not in tuned["secondar
 print(f"python:odd.py:odd fails on {tuned['n'] - odd} of {tuned['n']} rows; one that gives NaN has no figure at all")
 P
 freehold report >out.txt
+promise "with how often a scorer failed, and why" "python:odd.py:odd failed on [0-9]+ of 48 answers of tuned .*ZeroDivisionError"
 promise "and the terminal shows them with interval and n" "micro F1 +tuned smollm2-135m-instruct +[0-9.]+% +\["
 cat >problems.jsonl <<'J'
 {"prompt": "Write a Python function double(x) that returns x times two. Answer with code only.", "tests": "assert double(3) == 6"}
@@ -165,7 +166,7 @@ tail -4 out.txt | indented -
 
 echo "2. statistics: sources, published examples, coverage by simulation"
 if python -c 'import pytest, hypothesis' 2>/dev/null; then
-  expect 0 "each function names its source; 95 % intervals cover 93 to 97 %" python -m pytest -rP --rootdir "$here" -c "$here/pyproject.toml" -p no:cacheprovider "$here/tests/evaluation/test_statistics.py" "$here/tests/evaluation/test_f1.py" "$here/tests/evaluation/test_agreement.py"
+  expect 0 "each function names its source; 95 % intervals cover 93 to 97 %" python -m pytest -rP --rootdir "$here" -c "$here/pyproject.toml" -p no:cacheprovider "$here/tests/evaluation/test_statistics.py" "$here/tests/evaluation/test_f1.py" "$here/tests/evaluation/test_agreement.py" "$here/tests/evaluation/test_arena.py"
   grep -E '^covers|passed' out.txt | indented -
 else
   echo "  skipped: pytest and hypothesis are not installed here"
@@ -515,8 +516,8 @@ for options in "" "--rounds 0" "--natural"; do
 done
 expect 0 "a model that never played" freehold arena rank "$shared/arena/evalica_small/simple.csv" --among nobody
 promise "is said" "nobody never played"
-expect 2 "a scorer that is none" freehold plan wrong.yaml
-grep -vE '^$' out.txt | head -2 | indented -
+expect 2 "a scorer that is none is refused before anything is tuned" freehold plan wrong.yaml
+promise "with what it may have meant" "chrff is not a scorer; did you mean chrf"
 expect 2 "questions that are none" freehold judge mt-bench broken.jsonl smollm2-135m-instruct
 promise "are named with their line" "broken.jsonl:1: needs at least one turn, and one reference a turn"
 expect 2 "problems without tests" freehold benchmark programs untested.jsonl smollm2-135m-instruct

@@ -236,8 +236,7 @@ class Flow:
     def plan(self) -> Plan:
         """What is fixed before any result is seen; stops where the held-out examples are hopelessly few."""
         self._plan = plan.of_task(self._task)
-        registry.beside_the_metric(self._task, self._workspace.models)  # a wrong scorer is better said now, too
-        registry.beside_the_text(self._task)
+        registry.check(self._task, self._workspace.models)
         incumbent = self._task.incumbent
         if incumbent and incumbent.base_url and incumbent.api_key:
             expand(incumbent.api_key)  # a key that is not set is better said now than after an hour of tuning

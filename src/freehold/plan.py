@@ -3,6 +3,7 @@
 from freehold.data import build as data
 from freehold.decision import power
 from freehold.errors import UserError
+from freehold.evaluation.scorers import registry
 from freehold.progress import Progress
 from freehold.records import AnswerType, Dataset, Plan, Record, Split
 from freehold.spec import LoraSettings, Resolved, Task, TaskFile, resolved
@@ -32,6 +33,7 @@ def of_task(task: Task) -> Plan:
 
 def plan(file: TaskFile, workspace: Workspace, progress: Progress) -> Planned:
     """Resolve a task file against its data. Data that cannot be read yet leaves its values unknown, and says why."""
+    registry.check(file.task, workspace.models)
     stated = {row.field: row for row in resolved(file)}
     stated["decide.metric"] = _metric(file, stated["decide.metric"])
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluation_material import covers
 
 from freehold.errors import DataError, UndeterminedError
 from freehold.evaluation.arena import bradley_terry, checks, rank, style, votes
@@ -79,16 +80,16 @@ def drawn(truth: np.ndarray, count: int, random: np.random.Generator, tied: floa
     return votes.Votes(tuple(f"m{at}" for at in range(len(truth))), left, right, winner)
 
 
-@pytest.mark.parametrize("rounds", [0, 60])
+@pytest.mark.parametrize("rounds", [0, 100])
 def test_intervals_cover(rounds: int) -> None:
     """Sandwich and bootstrap intervals of five models, without ties, hold the truth about 95 times in 100."""
     truth, random, hits = np.array([-0.5, -0.2, 0.0, 0.2, 0.5]), np.random.default_rng(8), []
     scale = Scale(scale=1, base=math.e, init=0)
-    for _ in range(100 if rounds else 300):
+    for _ in range(240 if rounds else 600):
         for each in rank.rank(drawn(truth, 400, random, 0.0), Method.BT, scale, Resampling(rounds)):
             assert each.low is not None and each.high is not None
             hits.append(each.low <= truth[int(each.model[1:])] <= each.high)
-    assert 0.91 <= np.mean(hits) <= 0.975
+    covers(f"{f'bootstrap of {rounds} rounds' if rounds else 'sandwich'}, five models, 400 votes", hits)
 
 
 def test_scale_and_anchor() -> None:
@@ -163,6 +164,27 @@ def test_style_is_told_apart_from_strength() -> None:
     assert {each.rank for each in found.ratings} == {1}
     coefficient = found.coefficients["length"]
     assert coefficient.low <= 4 * share.std() <= coefficient.high
+
+
+def test_the_style_coefficient_covers() -> None:
+    """Three models of different strength, voters who like length: coefficient and ratings, 300 crowds of 800 votes."""
+    random, worth, rated = np.random.default_rng(4), [], []
+    truth = {"a": 0.0, "b": 0.3, "wordy": -0.3}
+    strength = np.array([*truth.values()])
+    for _ in range(300):
+        left = random.integers(0, 3, 800)
+        right = (left + 1 + random.integers(0, 2, 800)) % 3
+        lengths = [random.poisson(80 + 60 * (side == 2)) for side in (left, right)]
+        share = (lengths[0] - lengths[1]) / (lengths[0] + lengths[1])
+        odds = 4 * share + strength[left] - strength[right]
+        winner = np.where(random.random(800) < 1 / (1 + np.exp(-odds)), votes.LEFT, votes.RIGHT)
+        columns = {"left_length": [*map(str, lengths[0])], "right_length": [*map(str, lengths[1])]}
+        ballot = votes.Votes((*truth,), left, right, winner, columns)
+        found = style.control(ballot, ["length"], Scale(scale=1, base=math.e, init=0))
+        worth.append(found.coefficients["length"].low <= 4 * share.std() <= found.coefficients["length"].high)
+        rated += [each.low <= truth[each.model] <= each.high for each in found.ratings if each.low and each.high]
+    covers("the coefficient of length", worth)
+    covers("ratings at equal length", rated)
 
 
 def test_markers() -> None:

@@ -5,14 +5,16 @@ import math
 from pathlib import Path
 
 import pytest
-from evaluation_material import example, make_task
+from evaluation_material import dataset, example, make_task
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from freehold.engines.fake_embedder import FakeEmbedder
 from freehold.errors import EngineError, UserError
-from freehold.evaluation.beside import scored
+from freehold.evaluation.beside import faults, scored
 from freehold.evaluation.figures import figures
+from freehold.evaluation.report import build
 from freehold.evaluation.scorers import spent
 from freehold.evaluation.scorers.bleu import bleu
 from freehold.evaluation.scorers.chrf import chrf
@@ -276,4 +278,8 @@ def test_a_scorer_that_fails_marks_its_row_and_the_run_goes_on(tmp_path: Path) -
     candidate = Candidate(name="c", kind=CandidateKind.REMOTE, digest="c")
     secondary = figures(candidate, found, asked, task).secondary
     assert (secondary[name].n, secondary["latency:100"].n) == (2, 2)
+    found = [replace(mine, example=each.id) for mine, each in zip(found, asked, strict=True)]
+    report = build(task, dataset(), [(candidate, found)], asked)
+    told = {each.scorer: each for each in faults(report, {"c": found})}[name]
+    assert (told.rows, told.of, told.why) == (1, 3, "ZeroDivisionError: division by zero")
     assert (secondary["cost:1,1"].value, secondary["cost:1,1"].method) == (pytest.approx(0.003), "all alike")

@@ -7,6 +7,7 @@ import typer
 
 from freehold.cli.output import as_json, say, table
 from freehold.errors import NotFoundError
+from freehold.evaluation import beside
 from freehold.evaluation import report as reports
 from freehold.evaluation.report_html import METRIC_WORDS
 from freehold.records import CandidateFigures, Change, Interval, Kept, Report
@@ -26,12 +27,17 @@ def report(
     """Show the newest report."""
     workspace = Workspace.here()
     found = newest_report(workspace, task)
+    faults = beside.faults(found, reports.read_rows(workspace, found))
     if json:
-        as_json(reports.summary(found))
+        as_json(reports.summary(found) | {"faults": faults})
     elif html:
         say(str(reports.page_path(workspace, found)))
     else:
         print_report(found)
+        for each in faults:
+            say(
+                f"  scorer     {each.scorer} failed on {each.rows} of {each.of} answers of {each.candidate}: {each.why}"
+            )
         say(f"\n  page       {reports.page_path(workspace, found)}")
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from freehold.evaluation.scorers.registry import Scorer, beside_the_metric, beside_the_text
 from freehold.evaluation.scorers.similarity import Similarity
 from freehold.evaluation.scorers.spent import Spent
-from freehold.records import Example, Row
+from freehold.records import Example, Record, Report, Row
 from freehold.spec import Task
 
 
@@ -25,6 +25,27 @@ def scored(rows: Sequence[Row], examples: Sequence[Example], task: Task, models:
         for each in texts.values():
             if isinstance(each, Similarity):
                 each.stop()
+
+
+class Fault(Record, frozen=True, kw_only=True):
+    """A scorer that gave some of a candidate's answers no score; `why` is what it said of the first."""
+
+    candidate: str
+    scorer: str
+    rows: int
+    of: int
+    why: str
+
+
+def faults(report: Report, rows: Mapping[str, Sequence[Row]]) -> list[Fault]:
+    """Where scorers failed, by candidate and scorer."""
+    return [
+        Fault(candidate=each.candidate.name, scorer=name, rows=len(said), of=len(mine), why=said[0])
+        for each in report.figures
+        if (mine := rows.get(each.candidate.digest, ()))
+        for name in dict.fromkeys(name for row in mine for name in row.faults)
+        if (said := [row.faults[name] for row in mine if name in row.faults])
+    ]
 
 
 def _row(row: Row, reference: str, texts: Mapping[str, Scorer], measures: Mapping[str, Spent]) -> Row:

@@ -125,7 +125,7 @@ def bootstrap_of(
     if min(drawn) == max(drawn):
         return _unvaried(value, len(items), count, confidence)
     tail = _NORMAL.cdf(-_expanded(confidence, count))
-    low, high = np.quantile(drawn, [tail, 1 - tail])
+    low, high = np.quantile(drawn, [tail, 1 - tail], method="weibull")
     method = "bootstrap" if clusters is None else "cluster-bootstrap"
     return Interval(value=value, low=min(float(low), value), high=max(float(high), value), n=len(items), method=method)
 

@@ -219,10 +219,12 @@ def elo(votes: Votes, scale: Scale, order: "NDArray[int64] | None" = None) -> "N
 
 
 def _quantiles(drawn: "NDArray[float64]", resampling: Resampling) -> "tuple[NDArray[float64], NDArray[float64]]":
+    """The (R + 1)α-th of R draws (Davison and Hinkley 1997, section 5.2.1): few rounds make no interval narrow."""
     import numpy as np
 
     tail = (1 - resampling.confidence) / 2
-    return np.quantile(drawn, tail, axis=0), np.quantile(drawn, 1 - tail, axis=0)
+    low, high = np.quantile(drawn, [tail, 1 - tail], axis=0, method="weibull")
+    return low, high
 
 
 def ranked(

@@ -80,5 +80,11 @@ def beside_the_text(task: Task) -> dict[str, Spent]:
     return {name: SPENT[kind](rest) for name, (kind, _, rest) in parts.items() if kind in SPENT}
 
 
+def check(task: Task, models: Path) -> None:
+    """Raise `UserError` for a scorer of the task file that is none: better before an hour of tuning than after."""
+    beside_the_metric(task, models)
+    beside_the_text(task)
+
+
 def _similar(models: Path) -> Scorer:
     return similarity.Similarity(lambda: embedder_of(models / similarity.MODEL))
