@@ -87,7 +87,7 @@ echo "   and in a run that is killed and goes on, on real messages"
 python - "$shared" <<'P'
 import csv, sys
 labels = ["activate_my_card", "age_limit", "apple_pay_or_google_pay", "atm_support"]
-for split, most in (("train", 40), ("test", 12)):
+for split, most in (("train", 40), ("test", 8)):
     rows = list(csv.DictReader(open(f"{sys.argv[1]}/banking77/{split}.csv")))
     kept = [row for label in labels for row in [each for each in rows if each["category"] == label][:most]]
     writer = csv.DictWriter(open(f"{split}.csv", "w", newline=""), fieldnames=list(rows[0]))
@@ -105,7 +105,7 @@ guard: {}
 judge: {model: smollm2-135m-instruct, rubric: "The right intent, and nothing else."}
 scorers: [chrf, bleu, rouge_l, similarity, language, answered, "latency:2000", "cost:0.15,0.60", "regex:[a-z_]+",
   "python:odd.py:odd", "python:nan.py:no_number"]
-decide: {margin: 0.10}
+decide: {margin: 0.20}
 Y
 freehold run >killed.txt 2>&1 &
 child=$!
@@ -155,7 +155,7 @@ assert 0 < odd < tuned["n"] and "python:nan.py:no_number" not in tuned["secondar
 print(f"python:odd.py:odd fails on {tuned['n'] - odd} of {tuned['n']} rows; one that gives NaN has no figure at all")
 P
 freehold report >out.txt
-promise "with how often a scorer failed, and why" "python:odd.py:odd failed on [0-9]+ of 48 answers of tuned .*ZeroDivisionError"
+promise "with how often a scorer failed, and why" "python:odd.py:odd failed on [0-9]+ of 32 answers of tuned .*ZeroDivisionError"
 promise "and the terminal shows them with interval and n" "micro F1 +tuned smollm2-135m-instruct +[0-9.]+% +\["
 cat >problems.jsonl <<'J'
 {"prompt": "Write a Python function double(x) that returns x times two. Answer with code only.", "tests": "assert double(3) == 6"}
@@ -220,13 +220,13 @@ for who in first long mad fair; do
 done
 prompted="prompted smollm2-135m-instruct"
 expect 0 "an API that likes whatever comes first" freehold judge compare "$prompted" "$plain" --task-file first.yaml
-promise "is never called a win, and its bias is measured" "wins 0, loses 0, ties 48"
+promise "is never called a win, and its bias is measured" "wins 0, loses 0, ties 32"
 promise "with an exact p" "100.0% .* of the rest went to the first answer \(p = "
 expect 0 "an API that likes whatever is longer" freehold judge compare "$prompted" "$plain" --task-file long.yaml
 promise "and its bias is measured" "length +100.0%"
 grep -E 'order|length' out.txt | indented -
 expect 0 "an API that answers nonsense" freehold judge compare "$prompted" "$plain" --task-file mad.yaml
-promise "which counts for nobody" "48 of 48 pairs could not be read"
+promise "which counts for nobody" "32 of 32 pairs could not be read"
 head -2 "$shared/mt_bench.jsonl" >two.jsonl
 sed -n 21p "$shared/mt_bench.jsonl" >>two.jsonl
 expect 0 "MT-Bench's two turns on three of its questions, the model and the judge real" freehold judge mt-bench two.jsonl smollm2-135m-instruct --max-tokens 96
