@@ -2,9 +2,11 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -15,6 +17,8 @@ from freehold.engines.engine import Completion, Sampling
 from freehold.engines.fake import Fake
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.native import NATIVE, WHEEL, gain, preferred
+from freehold.engines.program_child import Program
+from freehold.engines.supervise import Child
 from freehold.errors import EngineError, ModelFileError
 from freehold.store.workspace import write_record
 
@@ -83,7 +87,7 @@ def test_the_native_server_keeps_the_contract_and_ends_with_its_keeper(smollm2: 
     try:
         assert check(engine) == len(CLAUSES)
         assert engine.pid is not None
-        (server,) = psutil.Process(engine.pid).children()
+        (server,) = (each for each in psutil.Process(engine.pid).children() if each.exe() == os.path.realpath(program))
         assert engine.replicas[0].reach().secret not in " ".join([*server.cmdline(), *server.environ().values()])
         os.kill(engine.pid, signal.SIGKILL)
         assert engine.complete(Completion(prompt=(1, 9690), sampling=Sampling(max_tokens=2))).text
@@ -93,3 +97,34 @@ def test_the_native_server_keeps_the_contract_and_ends_with_its_keeper(smollm2: 
         assert not server.is_running()
     finally:
         engine.stop()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, None])
+def test_whatever_a_program_started_ends_with_its_keeper(tmp_path: Path, how: signal.Signals | None) -> None:
+    """As vLLM's workers do: a process that the program leaves behind, and that nobody told to end."""
+    (tmp_path / "server.py").write_text(_LEAVES_ONE_BEHIND)
+    command = (sys.executable, str(tmp_path / "server.py"), "{port}", str(tmp_path / "pid"))
+    child = Child("freehold.engines.program_child", msgspec.json.encode(Program(command=command, secret="x")))
+    assert b"ready" in (child.report() or b"")
+    left = psutil.Process(int((tmp_path / "pid").read_text()))
+    assert left.is_running()
+    if how is None:
+        child.end()
+    else:
+        child.kill()
+    deadline = time.monotonic() + 10
+    while left.is_running() and left.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
+
+
+_LEAVES_ONE_BEHIND = """
+import http.server, subprocess, sys
+left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+open(sys.argv[2], "w").write(str(left.pid))
+class Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Healthy).serve_forever()
+"""

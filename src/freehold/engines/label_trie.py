@@ -5,9 +5,11 @@ tokens are those that the trainer saw for each label, so no probability goes to 
 are told by their first token: such an answer costs its prompt and nothing more.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+
+from freehold.engines.engine import Labels, Sampling
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,37 @@ class Labelled:
     def after(self, token: int) -> "Labelled":
         """What is open after this one of `next`."""
         return Labelled([path for path in self._paths if path.tokens[self._at] == token], self._at + 1)
+
+
+class Trees:
+    """The trees of an engine's label sets, by its own tokenizer; each is made once."""
+
+    def __init__(self, tokenize: Callable[[str], Sequence[int]]) -> None:
+        self._tokenize = tokenize
+        self._trees: dict[tuple[str, ...], tuple[Labelled | None, int]] = {}
+        self._counts: dict[str, int] = {}
+
+    def of(self, sampling: Sampling) -> Labelled | None:
+        """The tree, where the request is for a label and for nothing that a tree cannot give."""
+        constraint = sampling.constraint
+        if (
+            not isinstance(constraint, Labels)
+            or not constraint.labels
+            or sampling.stop
+            or sampling.logprobs is not None
+        ):
+            return None
+        if constraint.labels not in self._trees:
+            tokens = {label: tuple(self._tokenize(label)) for label in constraint.labels}
+            self._trees[constraint.labels] = labelled(tokens), max(map(len, tokens.values()))
+        tree, longest = self._trees[constraint.labels]
+        return tree if sampling.max_tokens > longest else None
+
+    def count(self, label: str) -> int:
+        """Tokens of a label and of the end of its turn."""
+        if label not in self._counts:
+            self._counts[label] = len(self._tokenize(label)) + 1
+        return self._counts[label]
 
 
 def labelled(tokens: Mapping[str, tuple[int, ...]]) -> Labelled | None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from freehold.engines import llamacpp_wire as wire
 from freehold.engines.adapters import AdapterFiles
-from freehold.engines.engine import Address, Answer, Completion, Labels, Piece, Sampling
-from freehold.engines.label_trie import Labelled, labelled
+from freehold.engines.engine import Address, Answer, Completion, Piece
+from freehold.engines.label_trie import Labelled, Trees
 from freehold.engines.llamacpp_child import Setup
 from freehold.engines.llamacpp_replica import LlamaServer
 from freehold.engines.replica import ANSWER_TIMEOUT_S, GoneError, Reach, Replica
@@ -72,8 +72,7 @@ class LlamaCpp:
         self._slots = Slots(settings.children, settings.slots, lambda child: self._replicas[child].ready)
         self._native = settings.program is not None
         self._grammars: dict[str, str] = {}  # by schema
-        self._token_counts: dict[str, int] = {}
-        self._trees: dict[tuple[str, ...], tuple[Labelled | None, int]] = {}
+        self._trees = Trees(self.tokenize)
 
     def start(self) -> None:
         try:
@@ -123,7 +122,7 @@ class LlamaCpp:
     def _complete(self, request: Completion, child: int | None) -> Answer:
         begun = time.monotonic()
         body = self._body(request)
-        tree = self._tree(request.sampling)
+        tree = self._trees.of(request.sampling)
         cause = ""
         for _ in range(_ATTEMPTS):  # again where a child went away: nothing was delivered yet
             with self._slots.one(request.adapter, ANSWER_TIMEOUT_S, child) as slot:
@@ -151,17 +150,6 @@ class LlamaCpp:
             self._grammars[key] = wire.one_line(settings["grammar"])
         return self._grammars[key]
 
-    def _tree(self, sampling: Sampling) -> Labelled | None:
-        """The labels' prefix tree, where the request is for a label and for nothing that a tree cannot give."""
-        constraint = sampling.constraint
-        if not isinstance(constraint, Labels) or sampling.stop or sampling.logprobs is not None:
-            return None
-        if constraint.labels not in self._trees:
-            tokens = {label: tuple(self.tokenize(label)) for label in constraint.labels}
-            self._trees[constraint.labels] = labelled(tokens), max(map(len, tokens.values()))
-        tree, longest = self._trees[constraint.labels]
-        return tree if sampling.max_tokens > longest else None
-
     def _label(self, request: Completion, tree: Labelled, body: dict[str, Any], slot: Slot, begun: float) -> Answer:
         """A label, decoded at the forks of its tree only; all in one slot, which keeps what was computed."""
         reach, first = self._fork(request, tree, body, slot)
@@ -169,7 +157,7 @@ class LlamaCpp:
         while tree.label is None:
             reach, result = self._fork(request, tree, body, slot)
             tree = tree.after(result["tokens"][0])
-        counted = {"content": tree.label, "stop_type": "eos", "tokens_predicted": self._count(tree.label)}
+        counted = {"content": tree.label, "stop_type": "eos", "tokens_predicted": self._trees.count(tree.label)}
         return self._answer(request, reach, first | counted, begun)
 
     def _fork(self, request: Completion, tree: Labelled, body: dict[str, Any], slot: Slot) -> tuple[Reach, Any]:
@@ -180,7 +168,7 @@ class LlamaCpp:
         return reach, result
 
     def stream(self, request: Completion) -> Iterator[Piece]:
-        if self._tree(request.sampling) is not None:  # whole at once: nothing of it is known before its forks are
+        if self._trees.of(request.sampling) is not None:  # whole at once: nothing of it is known before its forks are
             answer = self.complete(request)
             yield Piece(text=answer.text, answer=answer)
             return
@@ -206,19 +194,13 @@ class LlamaCpp:
         return Answer(
             text=result["content"] if label is None else label,
             input_tokens=result["tokens_evaluated"],
-            output_tokens=result["tokens_predicted"] if label is None else self._count(label),
+            output_tokens=result["tokens_predicted"] if label is None else self._trees.count(label),
             cached_tokens=result["timings"]["cache_n"],
             finish_reason="length" if result["stop_type"] == "limit" else "stop",
             latency_ms=(time.monotonic() - begun) * 1000,
             adapter=reach.digests[request.adapter] if request.adapter is not None else None,
             logprobs=wire.logprobs(result),
         )
-
-    def _count(self, label: str) -> int:
-        """Tokens of a label and of the end of its turn."""
-        if label not in self._token_counts:
-            self._token_counts[label] = len(self.tokenize(label)) + 1
-        return self._token_counts[label]
 
     def _post(self, path: str, body: object) -> tuple[Reach, Any]:
         """A request that takes no slot, to any child."""

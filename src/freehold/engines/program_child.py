@@ -1,11 +1,12 @@
 """The child process that keeps a server which is a program of its own: `python -m freehold.engines.program_child`.
 
 It speaks what `llamacpp_child` speaks: a line of setup in, a line of outcome out, and it ends with its parent. The
-program ends with it: by its hand, and where it is killed itself, by the kernel's (Linux, PR_SET_PDEATHSIG). The secret
-reaches the program through a pipe that it reads as a file: no command line and no environment shows it.
+program and whatever it started end with it: they are one group of processes, and a small watcher ends the group when
+this process is gone, `kill -9` included. (vLLM's workers outlive their server otherwise, with gigabytes each.) The
+secret reaches the program through a pipe that it reads as a file: no command line and no environment shows it.
 """
 
-import ctypes
+import contextlib
 import http.client
 import os
 import signal
@@ -19,7 +20,6 @@ import msgspec
 
 from freehold.engines.llamacpp_child import Ready, Refused, write
 
-_PDEATHSIG = 1
 _POLL_S = 0.02
 
 
@@ -43,6 +43,7 @@ def main() -> None:
     port = _free_port()
     try:
         server = _start(setup, port)
+        _end_with_us(server.pid, report)
     except OSError as error:
         write(report, Refused(f"{setup.command[0]} cannot be run ({error.strerror})"))
         os._exit(2)
@@ -50,11 +51,12 @@ def main() -> None:
     if not _becomes_ready(server, port, setup.ready_s):
         ended = server.poll()
         how = "is not ready yet" if ended is None else f"ended with exit code {ended}"
-        server.kill()
+        _end(server.pid)
         write(report, Refused(f"{os.path.basename(setup.command[0])} {how}"))
         os._exit(2)
     write(report, Ready(f"http://127.0.0.1:{port}"))
     code = server.wait()
+    _end(server.pid)
     os._exit(code if code >= 0 else 128 - code)
 
 
@@ -68,22 +70,40 @@ def _start(setup: Program, port: int) -> "subprocess.Popen[bytes]":
             [names.get(word, word) for word in setup.command],
             stdin=subprocess.DEVNULL,
             pass_fds=(reading,),
-            preexec_fn=_end_with_me,
+            start_new_session=True,
             env=os.environ | setup.environment,
         )
     finally:
         os.close(reading)
 
 
-def _end_with_me() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
+def _end(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _end_with_us(group: int, report: int) -> None:
+    """Fork a watcher that ends the group when this process is gone: its end of the pipe closes then."""
+    reading, writing = os.pipe()
+    if os.fork() != 0:
+        os.close(reading)
+        os.set_inheritable(writing, False)
+        return
+    os.setsid()
+    os.close(writing)
+    os.close(report)
+    silence = os.open(os.devnull, os.O_RDWR)
+    for each in (0, 1, 2):
+        os.dup2(silence, each)
+    os.read(reading, 1)
+    _end(group)
+    os._exit(0)
 
 
 def _end_with_parent(server: "subprocess.Popen[bytes]") -> None:
     while sys.stdin.buffer.read(1):
         pass
-    server.kill()
+    _end(server.pid)
     os._exit(0)
 
 

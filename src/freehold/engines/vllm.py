@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from freehold.engines import vllm_wire as wire
 from freehold.engines.adapters import adapter_sha256
-from freehold.engines.engine import Address, Answer, Completion, Piece
+from freehold.engines.engine import Address, Answer, Completion, Labels, Piece
+from freehold.engines.label_trie import Labelled, Trees
 from freehold.engines.replica import GoneError, Replica
 from freehold.engines.vllm_server import VllmServer
 from freehold.errors import EngineError, ModelFileError, NotFoundError, UserError
@@ -53,6 +56,7 @@ class Vllm:
         self._settings = settings or VllmSettings()
         self._adapters, self._digests = dict(adapters or {}), dict(digests or {})
         self._replica = Replica(VllmServer(folder, self._settings), self._settings.hang_s)
+        self._trees = Trees(self.tokenize)
         self._loaded: dict[str, dict[str, str]] = {}  # by the secret of a life: names and digests
 
     def start(self) -> None:
@@ -85,17 +89,49 @@ class Vllm:
     def complete(self, request: Completion) -> Answer:
         begun, cause = time.monotonic(), ""
         body = self._body(request)
+        tree = self._trees.of(request.sampling)
         for _ in range(_ATTEMPTS):  # again where the child went away: nothing was delivered yet
             try:
                 model = self._model(request.adapter)
+                if tree is not None:
+                    return self._label(request, tree, body | {"model": model}, begun)
                 _, result = self._replica.post("/v1/completions", body | {"model": model})
             except GoneError as error:
                 cause = str(error)
                 continue
-            return self._answer(result, model, (time.monotonic() - begun) * 1000)
+            return self._counted(request, self._answer(result, model, (time.monotonic() - begun) * 1000))
         raise EngineError(f"vLLM went away {_ATTEMPTS} times before it answered ({cause})")
 
+    def _label(self, request: Completion, tree: Labelled, body: dict[str, Any], begun: float) -> Answer:
+        """A label, decoded at the forks of its tree only."""
+        first, token = self._fork(request, tree, body)
+        tree = tree.after(token)
+        while tree.label is None:
+            tree = tree.after(self._fork(request, tree, body)[1])
+        answer = self._answer(first, body["model"], (time.monotonic() - begun) * 1000)
+        counted = self._trees.count(tree.label)
+        return replace(answer, text=tree.label, output_tokens=counted, finish_reason="stop", logprobs=())
+
+    def _fork(self, request: Completion, tree: Labelled, body: dict[str, Any]) -> tuple[Any, int]:
+        asked = body | wire.choice(tree.next) | {"prompt": request.prompt + tree.so_far}
+        _, result = self._replica.post("/v1/completions", asked)
+        token = wire.chosen(result)
+        if token not in tree.next:
+            raise EngineError("vLLM decoded a token that the labels forbid")
+        return result, token
+
+    def _counted(self, request: Completion, answer: Answer) -> Answer:
+        """A whole label is counted as the tokenizer would, however the grammar spelt it."""
+        whole = isinstance(request.sampling.constraint, Labels) and answer.finish_reason == "stop"
+        if not whole or request.sampling.stop:
+            return answer
+        return replace(answer, output_tokens=self._trees.count(answer.text))
+
     def stream(self, request: Completion) -> Iterator[Piece]:
+        if self._trees.of(request.sampling) is not None:  # whole at once: nothing of it is known before its forks are
+            answer = self.complete(request)
+            yield Piece(text=answer.text, answer=answer)
+            return
         begun, text, ended = time.monotonic(), "", ""
         model = self._model(request.adapter)
         asked = self._body(request) | {"model": model, "stream": True, "stream_options": {"include_usage": True}}

@@ -12,6 +12,7 @@ def main() -> None:
     """Become vLLM's OpenAI server."""
     with open(sys.argv[1]) as keys:
         secret = keys.readline().strip()
+    sys.path.pop(0)  # this folder, where our own `vllm.py` would hide the package
     sys.argv = ["vllm", *sys.argv[2:], "--api-key", secret]
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__", alter_sys=True)
 

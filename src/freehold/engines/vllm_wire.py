@@ -1,7 +1,7 @@
 """vLLM's `/v1/completions` as JSON: what is asked by its own means, what comes back, and what its refusals mean."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from freehold.engines.engine import Answer, Completion, Constraint, Gbnf, JsonSchema, Labels, TokenLogprob
@@ -36,6 +36,16 @@ def structured(constraint: Constraint) -> dict[str, Any]:
     if isinstance(constraint, Labels):
         return {"choice": list(constraint.labels)}
     return {"grammar": grammar} if isinstance(constraint, Gbnf) else {"regex": constraint.pattern}
+
+
+def choice(ids: Iterable[int]) -> dict[str, Any]:
+    """One token of these, and its id in the answer."""
+    return {"max_tokens": 1, "allowed_token_ids": sorted(ids), "return_token_ids": True, "structured_outputs": None}
+
+
+def chosen(result: Mapping[str, Any]) -> int:
+    """The id of the one token that was decoded."""
+    return int(result["choices"][0]["token_ids"][0])
 
 
 def answer(result: Mapping[str, Any], latency_ms: float, text_of: Callable[[int], str]) -> Answer:
