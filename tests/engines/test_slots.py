@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freehold.engines.slots import MIXED, OVERTAKEN, Slot, Slots
+from freehold.engines.slots import GROUPS, OVERTAKEN, PASSED, Slot, Slots, _Waiting
 from freehold.errors import EngineError
 
 
@@ -45,13 +45,55 @@ def test_one_adapter_may_use_every_slot_at_once() -> None:
             held.enter_context(table.one("a", 0.05))
 
 
-def test_different_adapters_are_let_in_a_few_at_a_time() -> None:
+def test_two_groups_at_a_time_and_no_third() -> None:
     table = slots()
     with ExitStack() as held:
-        for name in "abcdefgh"[:MIXED]:
+        for name in "aabb":
             held.enter_context(table.one(name, 1))
         with pytest.raises(EngineError, match="busy"):
             held.enter_context(table.one("z", 0.05))
+        assert GROUPS == 2
+
+
+def test_requests_of_one_adapter_are_let_in_together() -> None:
+    assert let_in(slots(each=4), "abcabcabc") == "aaabbbccc"
+
+
+def test_nobody_who_waits_is_passed_over_without_end() -> None:
+    assert let_in(slots(each=2), "ab" + 2 * PASSED * "a").index("b") == PASSED + 1
+
+
+def test_a_group_leaves_slots_to_others_while_they_wait() -> None:
+    table = slots(each=16)
+    for name in "abcd":
+        use(table, name)
+    assert let_in(table, "a" * 10 + "b").index("b") == 4  # a quarter of 16 slots
+    assert let_in(table, "a" * 10) == "a" * 10
+
+
+def test_an_adapter_stays_with_the_child_that_is_its_home() -> None:
+    table = slots(children=2, each=8)
+    with table.one("a", 1) as first, table.one("b", 1) as second:
+        homes = {"a": first.child, "b": second.child}
+    assert set(homes.values()) == {0, 1}
+    with table.one("a", 1), table.one("a", 1) as third:
+        assert third.child != homes["a"]  # rather than let a child stand idle
+    assert {use(table, "b").child for _ in range(4)} == {homes["b"]}
+
+
+def let_in(table: Slots, names: str) -> str:
+    """The order in which these are let in, when all wait from the beginning and each slot is given back in turn."""
+    waiting = [_Waiting(name, None) for name in names]
+    table._waiting.extend(waiting)
+    table._let_in()
+    order: list[_Waiting] = []
+    while len(order) < len(waiting):
+        order += sorted(
+            (each for each in waiting if each.slot is not None and each not in order),
+            key=lambda each: each.slot.used if each.slot else 0,
+        )
+        table._give(next(each.slot for each in order if each.slot is not None and each.slot.busy))
+    return "".join(each.adapter or "" for each in order)
 
 
 def test_requests_go_to_the_child_with_the_least_to_do() -> None:

@@ -1,26 +1,30 @@
-"""Who may be decoded where and when: first come, first served, and an adapter back to a slot that knows its prompt.
+"""Who may be decoded where and when: adapters in groups, nobody passed over without end, a slot that knows the prompt.
+
+llama.cpp never decodes two adapters in one step, so requests that wait for one adapter are let in together: a group. At
+most two groups are in one child at a time, the one that is decoded and the next; only the latest may still be joined.
+The oldest request opens the next group, and none that waits is passed over more than PASSED times.
 
 A slot keeps the keys and values of the last prompt it saw, so the part that the next one shares (a task's system
-message) is not computed again. llama.cpp forgets them when the adapter changes; therefore an adapter returns to a slot
-of its own while there is one. llama.cpp also never decodes two adapters in one step, and always begins with the lowest
-slot: with many adapters in flight the highest slot would starve. Therefore requests of different adapters are let in a
-few at a time, and none is let in while one in flight has been overtaken too often.
+message) is not computed again. llama.cpp forgets them when the adapter changes; therefore an adapter has a child that
+is its home, and returns there to slots of its own while there are any. A child that has nothing to do takes others'.
+llama.cpp begins with the lowest slot that has work, so none is let in while one in flight has been overtaken too often.
 """
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from freehold.errors import EngineError
 
-MIXED = 4  # requests in flight a child where their adapters differ
+GROUPS = 2  # in a child at a time: the one that is decoded, and the next
+LEAST_SHARE = 4  # slots that a group may take while others wait
+PASSED = 16  # times that a request that waits may be passed over by younger ones
 OVERTAKEN = 16  # times that a request in flight may be overtaken by another adapter's
 
 
-@dataclass
+@dataclass(eq=False)
 class Slot:
     """One of a child's slots, and whom it served last."""
 
@@ -32,13 +36,25 @@ class Slot:
     overtaken: int = 0
 
 
+@dataclass(eq=False)
+class _Waiting:
+    """A request that wants a slot (of one `child`, where it is named)."""
+
+    adapter: str | None
+    child: int | None
+    passed: int = 0
+    slot: Slot | None = None
+    let_in: threading.Event = field(default_factory=threading.Event)
+
+
 class Slots:
     """The slots of one or more equal children. `ready` says which of them can take a request now."""
 
     def __init__(self, children: int, each: int, ready: Callable[[int], bool]) -> None:
         self._slots = [[Slot(child, number) for number in range(each)] for child in range(children)]
         self._ready = ready
-        self._waiting: deque[object] = deque()
+        self._waiting: list[_Waiting] = []
+        self._homes: dict[str | None, int] = {}
         self._changed = threading.Condition()
         self._clock = 0
 
@@ -49,7 +65,7 @@ class Slots:
     @contextmanager
     def one(self, adapter: str | None, timeout_s: float, child: int | None = None) -> Iterator[Slot]:
         """A slot of one's own while the block runs (of `child`, where it is named); raises `EngineError` in vain."""
-        slot = self._take(adapter, timeout_s, child)
+        slot = self._take(_Waiting(adapter, child), timeout_s)
         try:
             yield slot
         finally:
@@ -60,34 +76,20 @@ class Slots:
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self.in_flight, timeout_s)
 
-    def _take(self, adapter: str | None, timeout_s: float, child: int | None) -> Slot:
-        ticket, deadline = object(), time.monotonic() + timeout_s
+    def _take(self, waiting: _Waiting, timeout_s: float) -> Slot:
+        deadline = time.monotonic() + timeout_s
         with self._changed:
-            self._waiting.append(ticket)
-            try:
-                while True:
-                    slot = self._admit(adapter, child) if self._waiting[0] is ticket else None
-                    if slot is not None:
-                        return slot
-                    if not self._changed.wait(min(1.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
-                        raise EngineError(f"the engine was busy for {timeout_s:.0f} s; add a machine or ask less")
-            finally:
-                self._waiting.remove(ticket)
-                self._changed.notify_all()
-
-    def _admit(self, adapter: str | None, only: int | None) -> Slot | None:
-        asked = self._slots if only is None else [self._slots[only]]
-        able = [child for child in asked if self._ready(child[0].child)] or asked
-        open_ = [child for child in able if _lets_in(child, adapter)]
-        if not open_:
-            return None
-        slot = min((_best(child, adapter) for child in open_), key=lambda each: self._rank(each, adapter))
-        self._clock += 1
-        slot.adapter, slot.busy, slot.used, slot.overtaken = adapter, True, self._clock, 0
-        return slot
-
-    def _rank(self, slot: Slot, adapter: str | None) -> tuple[int, bool]:
-        return sum(each.busy for each in self._slots[slot.child]), not _knows(slot, adapter)
+            self._waiting.append(waiting)
+            self._let_in()
+        while not waiting.let_in.wait(min(1.0, max(0.0, deadline - time.monotonic()))):
+            with self._changed:
+                self._let_in()  # a child may have become ready meanwhile
+                if waiting.slot is None and time.monotonic() >= deadline:
+                    self._waiting.remove(waiting)
+                    self._let_in()
+                    raise EngineError(f"the engine was busy for {timeout_s:.0f} s; add a machine or ask less")
+        assert waiting.slot is not None
+        return waiting.slot
 
     def _give(self, slot: Slot) -> None:
         with self._changed:
@@ -95,14 +97,78 @@ class Slots:
             for other in self._slots[slot.child]:
                 if other.busy and other.used < slot.used and other.adapter != slot.adapter:
                     other.overtaken += 1
+            self._let_in()
             self._changed.notify_all()
 
+    def _let_in(self) -> None:
+        """Give every slot that can be given now."""
+        while (found := self._next()) is not None:
+            waiting, child = found
+            for older in self._waiting[: self._waiting.index(waiting)]:
+                older.passed += 1
+            self._waiting.remove(waiting)
+            slot = _best(self._slots[child], waiting.adapter)
+            self._clock += 1
+            slot.adapter, slot.busy, slot.used, slot.overtaken = waiting.adapter, True, self._clock, 0
+            self._homes[waiting.adapter] = child
+            waiting.slot = slot
+            waiting.let_in.set()
 
-def _lets_in(child: list[Slot], adapter: str | None) -> bool:
-    busy = [slot for slot in child if slot.busy]
-    if len(busy) == len(child) or any(slot.overtaken >= OVERTAKEN for slot in busy):
-        return False
-    return len(busy) < MIXED or all(slot.adapter == adapter for slot in busy)
+    def _next(self) -> tuple[_Waiting, int] | None:
+        """Who is let in next, and where; the child with the least to do first."""
+        able = [child for child in range(len(self._slots)) if self._ready(child)] or list(range(len(self._slots)))
+        able.sort(key=lambda child: sum(slot.busy for slot in self._slots[child]))
+        for child in able:
+            waiting = [each for each in self._waiting if each.child in (None, child)]
+            if waiting and self._has_room(child):
+                chosen = self._its_own(child, waiting, able) or self._anothers(child, waiting, able)
+                if chosen is not None:
+                    return chosen, child
+        return None
+
+    def _has_room(self, child: int) -> bool:
+        slots = self._slots[child]
+        return any(not slot.busy for slot in slots) and all(slot.overtaken < OVERTAKEN for slot in slots if slot.busy)
+
+    def _its_own(self, child: int, waiting: list[_Waiting], able: list[int]) -> _Waiting | None:
+        """The oldest that joins the latest group; else the oldest at home here, where a group may be opened."""
+        busy = [slot for slot in self._slots[child] if slot.busy]
+        groups = {slot.adapter for slot in busy}
+        oldest = waiting[0]
+        if oldest.passed >= PASSED:
+            return oldest if oldest.adapter in groups or len(groups) < GROUPS else None
+        latest = max(busy, key=lambda slot: slot.used).adapter if busy else None
+        room = sum(slot.adapter == latest for slot in busy) < self._share(child, waiting)
+        joins = (each for each in waiting if busy and each.adapter == latest and room)
+        opens = (each for each in waiting if len(groups) < GROUPS and each.adapter not in groups)
+        at_home = (each for each in opens if self._home(each, able) == child)
+        return next(joins, None) or next(at_home, None)
+
+    def _share(self, child: int, waiting: list[_Waiting]) -> int:
+        """Slots that one group may take: its part of them while others wait, so that each adapter finds its own."""
+        each = len(self._slots[child])
+        if len({waits.adapter for waits in waiting}) == 1:
+            return each
+        return max(LEAST_SHARE, each // max(1, list(self._homes.values()).count(child)))
+
+    def _anothers(self, child: int, waiting: list[_Waiting], able: list[int]) -> _Waiting | None:
+        """The oldest whose home is at work, where this child has nothing to do."""
+        if self._is_busy(child):
+            return None
+        return next((each for each in waiting if self._is_busy(self._home(each, able))), None)
+
+    def _is_busy(self, child: int) -> bool:
+        return any(slot.busy for slot in self._slots[child])
+
+    def _home(self, waiting: _Waiting, able: list[int]) -> int:
+        """The child that knows this adapter; for a newcomer the one that is home to the fewest."""
+        if waiting.child is not None:
+            return waiting.child
+        home = self._homes.get(waiting.adapter)
+        if home is not None and home in able:
+            return home
+        known = list(self._homes.values())
+        return min(able, key=known.count)
 
 
 def _best(child: list[Slot], adapter: str | None) -> Slot:
