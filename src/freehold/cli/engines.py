@@ -20,6 +20,8 @@ from freehold.store.layout import serving_weights
 from freehold.store.workspace import Workspace, write_record
 
 _MOST_CLIENTS = 256
+_CLIENTS = (1, 4, 16)
+_SMALLEST = "smollm2-135m-instruct"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -47,11 +49,28 @@ def installed_engines(context: typer.Context, json: JsonOption = False) -> None:
 
 
 @engines.command("build")
-def build_engine() -> None:
-    """Compile llama.cpp for this machine (14 minutes on 2 quiet cores; needs cmake and a C++ compiler)."""
+def build_engine(
+    again: Annotated[bool, typer.Option("--again", help="Build even where one is there already.")] = False,
+    base: Annotated[str, typer.Option(help="The base that it is put to the contract and measured with.")] = _SMALLEST,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long each number of clients is measured.")] = 10.0,
+) -> None:
+    """Compile llama.cpp for this machine, or find one on PATH; put it to the contract, and use it where it is faster.
+
+    Takes 14 minutes on 2 quiet cores, needs cmake and a C++ compiler; interrupted, it goes on where it was.
+    """
     from freehold.engines.build_native import build
 
-    say(f"built {build(Terminal())}; `freehold bench` decides whether it is used")
+    server = environments.native_server()
+    if server is None or again:
+        server = build(Terminal())
+        say(f"built {server}")
+    else:
+        say(f"{server} is there already; --again builds one all the same")
+    weights = _found_weights(Workspace.here(), base)
+    if weights is None:
+        say(f"not tried yet: {base} is not here; freehold pull {base}, then freehold bench decides whether it is used")
+        return
+    _bench_all(weights, list(_CLIENTS), seconds)
 
 
 @engines.command("install")
@@ -65,14 +84,20 @@ def install_engine(name: Annotated[str, typer.Argument(help="The engine: vllm.")
 
 
 def bench(
-    base: Annotated[str, typer.Argument(help="A base that was pulled, or a GGUF file.")] = "smollm2-135m-instruct",
+    base: Annotated[str, typer.Argument(help="A base that was pulled, or a GGUF file.")] = _SMALLEST,
     clients: Annotated[str, typer.Option(help="Numbers of clients at once.")] = "1,4,16",
     seconds: Annotated[float, typer.Option(min=0.1, help="How long each is measured.")] = 10.0,
     json: JsonOption = False,
 ) -> None:
     """Tokens a second and time to first token on this machine."""
     counts = _counts(clients)
-    weights = _weights(Workspace.here(), base)
+    found = _bench_all(_weights(Workspace.here(), base), counts, seconds, quiet=json)
+    if json:
+        as_json(found)
+
+
+def _bench_all(weights: Path, counts: list[int], seconds: float, quiet: bool = False) -> list[Bench]:
+    """Measure every llama.cpp that is here, keep the figures, and say which one is used for it."""
     benches, server = Workspace.here().benches, environments.native_server()
     found = [_measured(WHEEL, None, weights, counts, seconds)]
     if server is not None:
@@ -80,14 +105,15 @@ def bench(
     for each in found:
         kind = "-native" if each.engine == NATIVE else ""
         write_record(benches / f"{weights.parent.name}-{weights.stem}{kind}.json", each)
-    if json:
-        return as_json(found)
+    if quiet:
+        return found
     for each in found:
         _show(each)
     if server is not None:
         times = gain(benches) or 0.0
         used = "the native server" if times > 1 else "the wheel"
         say(f"native: {times:.2f} times the wheel's requests; {used} is used")
+    return found
 
 
 def _measured(kind: str, program: str | None, weights: Path, counts: list[int], seconds: float) -> Bench:
@@ -120,12 +146,15 @@ def _counts(text: str) -> list[int]:
 
 def _weights(workspace: Workspace, base: str) -> Path:
     """A base's fastest file in the workspace, or the file that is named."""
-    folder = workspace.models / base
-    candidates = [serving_weights(folder), Path(base)]
-    found = next((path for path in candidates if path.is_file()), None)
+    found = _found_weights(workspace, base)
     if found is None:
         raise ModelFileError(f"{base}: no such base here and no such file; `freehold pull {base}` fetches a base")
     return found
+
+
+def _found_weights(workspace: Workspace, base: str) -> Path | None:
+    candidates = [serving_weights(workspace.models / base), Path(base)]
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _show(found: Bench) -> None:
