@@ -15,6 +15,7 @@ from gateway_house import House, RunningUpstream
 from msgspec.structs import replace
 from test_durability import Restarted
 
+from freehold.data.retention import set_policy
 from freehold.gateway import batch_work, batches, upload
 from freehold.gateway.keeper import recover
 from freehold.store import keys
@@ -186,6 +187,7 @@ def test_a_batch_waits_for_its_keys_rate_and_fails_nothing(house: House) -> None
         (jsonl([line("a", stream=True)]), "stream_in_batch", 1),
         (jsonl([{**line("a"), "body": {"messages": []}}]), "invalid_body", 1),
         (jsonl([line("a"), line("b", padding="x" * 20_000)]), "body_too_large", 2),
+        (jsonl([line("a")]) + b"x" * 200_000, "body_too_large", 2),
         (b"\n\n", "empty_file", None),
     ],
 )
@@ -321,6 +323,7 @@ def test_after_a_restart_a_batch_goes_on_when_its_key_is_known_again(house: Hous
         batch = ended(client, batch.id)
         assert upstream.app.secret == "Bearer sk-theirs"
     assert batch.status == "completed" and batch.request_counts.completed == 43
+    assert upstream.app.seen == 40, "a gateway that stops lets out what is under way, so nothing is asked twice"
 
 
 def test_no_word_of_a_batch_is_on_the_disk(house: House) -> None:
@@ -341,12 +344,15 @@ def test_no_word_of_a_batch_is_on_the_disk(house: House) -> None:
             assert not [word for word in words if word.encode() in content], path
 
 
-def test_files_go_after_their_time(house: House) -> None:
+@pytest.mark.parametrize("change", ["expires_at = 1", "created_at = created_at - 2 * 86400000000"])
+def test_files_go_after_their_time(house: House, change: str) -> None:
+    """Their own, or the retention policy's where that is shorter."""
+    set_policy(house.workspace, 1)
     with house.open():
         client = client_of(house)
         file = client.files.create(file=("a.jsonl", b"x"), purpose="batch")
         with house.store.begin() as connection:
-            connection.exec_driver_sql("UPDATE files SET expires_at = 1")
+            connection.exec_driver_sql(f"UPDATE files SET {change}")
     with house.open():
         end = time.monotonic() + 5
         with contextlib.suppress(openai.NotFoundError):

@@ -38,6 +38,11 @@ class Bounds(NamedTuple):
     url: str
     longest: int
 
+    @property
+    def line(self) -> int:
+        """The longest line (bytes)."""
+        return self.longest + 4096
+
 
 class _Named(msgspec.Struct):
     model: str
@@ -121,6 +126,9 @@ class Ids:
 
 
 def _checked(number: int, text: bytes, bounds: Bounds) -> tuple[Fault | None, Line | None]:
+    if len(text) >= bounds.line:
+        what = f"line {number} is longer than {bounds.line:,} bytes"
+        return Fault("body_too_large", what, number, "body"), None
     try:
         line = read(text)
     except ValueError as error:

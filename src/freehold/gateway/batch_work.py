@@ -19,6 +19,7 @@ import msgspec
 from msgspec.structs import replace
 from starlette.types import Message
 
+from freehold.data import retention
 from freehold.errors import DataError, FreeholdError, ResourceError
 from freehold.gateway.batch_line import Bounds, Fault, Line, check, numbered, read
 from freehold.gateway.batches import Details, opened, sealed
@@ -47,6 +48,8 @@ _REPORT_S = 1.0
 _AFTER_FAULT_S = 5.0
 _LONGEST_PAUSE_S = 30.0
 _HOUR_S = 3600.0
+_DAY_US = 86_400_000_000
+DRAIN_S = 30.0
 _BREATH_LINES = 256
 _PASSING = frozenset((408, 409, 429, 500, 502, 503, 504))
 _NAMED = msgspec.json.Decoder(dict[str, Any])
@@ -158,7 +161,7 @@ class BatchWork:
     async def _validated(self, batch: Batch, details: Details) -> bool:
         """Whether every line is one; else the batch has failed, each fault with its line."""
         bounds = Bounds(batch.endpoint, self._desk.max_body)
-        total, faults = await asyncio.to_thread(check, _gently(self._vault.lines(batch.input_file)), bounds)
+        total, faults = await asyncio.to_thread(check, _gently(self._lines(batch)), bounds)
         if faults:
             await asyncio.to_thread(self._fail, batch, faults)
             return False
@@ -169,6 +172,9 @@ class BatchWork:
         details = replace(opened(self._vault, batch), faults=faults)
         rows.move(self._store, batch.id, "failed", details=sealed(self._vault, details))
 
+    def _lines(self, batch: Batch) -> Iterator[bytes]:
+        return self._vault.lines(batch.input_file, Bounds(batch.endpoint, self._desk.max_body).line)
+
     # -- answering ---------------------------------------------------------------------------------------------------
 
     async def _answer(self, batch: Batch, details: Details) -> None:
@@ -178,13 +184,12 @@ class BatchWork:
             await self._each(job)
             if job.over == "expired":
                 await self._expire(job)
+            ended = job.over or "completed"
         finally:
-            for task in job.under_way:
-                task.cancel()
-            await asyncio.gather(*job.under_way, return_exceptions=True)
+            await _out(job)
             job.output.close()
             job.errors.close()
-        await asyncio.to_thread(self._finish, job)
+        await asyncio.to_thread(self._finish, job, ended)
 
     def _opened(self, batch: Batch, details: Details) -> _Job:
         output, errors = (self._vault.writer(rows.answers_id(batch.id, kind)) for kind in ("output", "errors"))
@@ -194,7 +199,7 @@ class BatchWork:
 
     async def _each(self, job: _Job) -> None:
         """Begin every line that is not answered yet, while there is room; return when the last one is out."""
-        for number, text in numbered(self._vault.lines(job.batch.input_file)):
+        for number, text in numbered(self._lines(job.batch)):
             if job.is_done(number):
                 if number % _BREATH_LINES == 0:
                     await asyncio.sleep(0)
@@ -304,7 +309,7 @@ class BatchWork:
     async def _expire(self, job: _Job) -> None:
         """Say of every line that was not answered in time that it was not."""
         error = {"code": "batch_expired", "message": "the batch expired before this request was answered"}
-        for number, text in numbered(self._vault.lines(job.batch.input_file)):
+        for number, text in numbered(self._lines(job.batch)):
             if not job.is_done(number):
                 late = {"id": "", "custom_id": read(text).custom_id, "response": None, "error": error}
                 job.errors.append(number, msgspec.json.encode(late) + b"\n")
@@ -312,9 +317,9 @@ class BatchWork:
             if number % _BREATH_LINES == 0:
                 await asyncio.sleep(0)
 
-    def _finish(self, job: _Job) -> None:
+    def _finish(self, job: _Job, ended: str) -> None:
         batch = job.batch
-        if job.over is None:
+        if ended == "completed":
             rows.move(self._store, batch.id, "finalizing", completed=job.completed, failed=job.failed)
         ids: dict[str, str | None] = {}
         for kind, writer in (("output", job.output), ("errors", job.errors)):
@@ -328,11 +333,13 @@ class BatchWork:
                 )
         changes = {"output_file": ids["output"], "error_file": ids["errors"]}
         counts = {"completed": job.completed, "failed": job.failed}
-        rows.move(self._store, batch.id, job.over or "completed", **changes, **counts)
+        rows.move(self._store, batch.id, ended, **changes, **counts)
 
     def _clean(self) -> None:
-        """Files whose time is over, and what an upload that broke off with its process left behind."""
-        for id in rows.expired_files(self._store, time.time_ns() // 1000):
+        """Files whose time is over, by their own or by the retention policy, and what broken uploads left behind."""
+        now, policy = time.time_ns() // 1000, retention.policy(self._workspace)
+        born_before = now - policy.days * _DAY_US if policy else 0
+        for id in rows.expired_files(self._store, now, born_before):
             rows.remove_file(self._store, id)
             self._vault.erase(id)
         rows.erase_strays(self._store, self._vault)
@@ -356,6 +363,16 @@ def _marked(*numbers: "array[int]") -> bytearray:
         for number in each:
             done[number] = 1
     return done
+
+
+async def _out(job: _Job) -> None:
+    """When the gateway stops, what is under way comes out first, as for any request."""
+    job.over = job.over or "stopped"
+    if job.under_way:
+        await asyncio.wait(job.under_way, timeout=DRAIN_S)
+    for task in job.under_way:
+        task.cancel()
+    await asyncio.gather(*job.under_way, return_exceptions=True)
 
 
 def _put(writer: Writer, number: int, content: bytes) -> None:

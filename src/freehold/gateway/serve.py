@@ -247,6 +247,7 @@ async def _background(*works: Coroutine[None, None, None]) -> AsyncIterator[None
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _answers(settings: Settings, serving: "asyncio.Task[None]") -> None:

@@ -109,10 +109,11 @@ def remove_file(store: Store, id: str) -> None:
         connection.execute(delete(files).where(files.c.id == id))
 
 
-def expired_files(store: Store, now: int) -> list[str]:
-    """Files whose time is over, and that no open batch reads."""
+def expired_files(store: Store, now: int, born_before: int) -> list[str]:
+    """Files whose time is over, or that are older than this (microseconds), and that no open batch reads."""
     read = select(batches.c.input_file).where(batches.c.status.in_(OPEN))
-    query = select(files.c.id).where(files.c.expires_at <= now, files.c.id.not_in(read))
+    over = (files.c.expires_at <= now) | (files.c.created_at < born_before)
+    query = select(files.c.id).where(over, files.c.id.not_in(read))
     with store.connect() as connection:
         return list(connection.execute(query).scalars())
 

@@ -44,15 +44,20 @@ class Vault:
         seal = _Seal(self._secret(), id)
         return (found for found, _ in _frames(self.path(id), seal))
 
-    def lines(self, id: str) -> Iterator[bytes]:
-        """The content as lines, each with its end; one that does not end is as long as it is."""
-        rest = b""
+    def lines(self, id: str, longest: int) -> Iterator[bytes]:
+        """The content as lines, each with its end; of one that is longer than this only the start (bytes)."""
+        parts, size = [], 0
         for _, content in self.frames(id):
-            *whole, rest = (rest + content).split(b"\n")
-            for line in whole:
-                yield line + b"\n"
-        if rest:
-            yield rest
+            for piece in _pieces(content):
+                room = longest - size
+                if room > 0:
+                    parts.append(piece[:room])
+                size += len(piece)
+                if piece.endswith(b"\n"):
+                    yield b"".join(parts)
+                    parts, size = [], 0
+        if parts:
+            yield b"".join(parts)
 
     def erase(self, id: str) -> None:
         """Delete a file; one that is gone already is no fault."""
@@ -73,6 +78,16 @@ class Vault:
     def _secret(self) -> bytes:
         self._key = self._key or _key(self._workspace)
         return self._key
+
+
+def _pieces(content: bytes) -> Iterator[bytes]:
+    """Up to and with each line feed."""
+    start = 0
+    while (end := content.find(b"\n", start)) >= 0:
+        yield content[start : end + 1]
+        start = end + 1
+    if start < len(content):
+        yield content[start:]
 
 
 class Writer:
