@@ -9,8 +9,9 @@ from sqlalchemy import text
 from freehold.errors import NotFoundError, UserError
 from freehold.records import AnswerType
 from freehold.render import Prompt, Shot
-from freehold.store import decisions, deployments, exchanges, keys, stages, traffic, usage
+from freehold.store import batches, decisions, deployments, exchanges, keys, stages, traffic, usage
 from freehold.store.answers import Answered, Answers
+from freehold.store.batches import Batch, File
 from freehold.store.database import Store
 from freehold.store.deployments import AdapterTarget, BaseTarget, ClassifierTarget, Deployment, RemoteTarget, Share
 from freehold.store.documents import Documents
@@ -243,6 +244,67 @@ def test_what_a_key_spent_is_counted_by_currency_and_time(store: Store) -> None:
     assert keys.spent(store, "k" * 16, "USD", 0) == 7
     assert keys.spent(store, "k" * 16, "USD", 50) == 4
     assert keys.spent(store, "nobody", "USD", 0) == 0
+
+
+# -- batches ---------------------------------------------------------------------------------------------------------
+
+
+def _batch(id: str, owner: str = "key:a", at: int = 0) -> Batch:
+    return Batch(
+        id=id,
+        owner=owner,
+        endpoint="/v1/responses",
+        input_file="file-in",
+        details="00",
+        created_at=at,
+        expires_at=at + DAY_US,
+    )
+
+
+def _file(id: str, owner: str = "key:a", at: int = 0, expires_at: int = DAY_US) -> File:
+    return File(id=id, owner=owner, purpose="batch", size=3, details="00", created_at=at, expires_at=expires_at)
+
+
+def test_files_and_batches_are_their_owners(store: Store) -> None:
+    for at, id in enumerate("abc"):
+        batches.add_batch(store, _batch(id, at=at))
+        batches.add_file(store, _file(f"file-{id}", at=at))
+    batches.add_batch(store, _batch("other", "own:x", 9))
+    assert [each.id for each in batches.list_batches(store, "key:a", 2, None)] == ["c", "b"]
+    assert [each.id for each in batches.list_batches(store, "key:a", 2, "b")] == ["a"]
+    assert batches.list_batches(store, "key:a", 2, "unknown") == []
+    assert [each.id for each in batches.list_files(store, "key:a", 9, None, "batch")] == ["file-c", "file-b", "file-a"]
+    assert batches.list_files(store, "key:a", 9, None, "batch_output") == []
+    assert batches.find_batch(store, "key:a", "other") is None and batches.find_file(store, "own:x", "file-a") is None
+    assert batches.find_batch(store, "key:a", "b") == _batch("b", at=1)
+    batches.remove_file(store, "file-a")
+    assert batches.find_file(store, "key:a", "file-a") is None
+
+
+def test_a_batch_moves_on_and_ends_once(store: Store) -> None:
+    batches.add_batch(store, _batch("a"))
+    assert batches.move(store, "a", "in_progress", total=2)
+    assert batches.progress(store, "a", 1, 1) == "in_progress"
+    assert batches.move(store, "a", "cancelling")
+    assert not batches.move(store, "a", "finalizing"), "who asked for the end is heard"
+    assert [each.id for each in batches.still_open(store)] == ["a"]
+    assert batches.move(store, "a", "cancelled", output_file="file-out")
+    assert not batches.move(store, "a", "completed") and not batches.move(store, "a", "cancelling")
+    found = batches.find_batch(store, "key:a", "a")
+    assert found is not None and (found.status, found.total, found.completed, found.failed) == ("cancelled", 2, 1, 1)
+    times = [found.reached(status) for status in ("in_progress", "cancelling", "cancelled")]
+    assert None not in times and found.reached("completed") is None
+    assert batches.still_open(store) == [] and not batches.move(store, "unknown", "completed")
+
+
+def test_a_file_whose_time_is_over_goes_unless_a_batch_reads_it(store: Store) -> None:
+    batches.add_batch(store, _batch("a"))
+    for id, at, expires_at in (("file-in", 0, 5), ("file-old", 0, 5), ("file-new", 7, 50)):
+        batches.add_file(store, _file(id, at=at, expires_at=expires_at))
+    assert batches.expired_files(store, 10, 0) == ["file-old"]
+    assert set(batches.expired_files(store, 10, 8)) == {"file-old", "file-new"}
+    batches.move(store, "a", "cancelled")
+    assert set(batches.expired_files(store, 10, 0)) == {"file-old", "file-in"}
 
 
 # -- many at once ----------------------------------------------------------------------------------------------------

@@ -158,8 +158,9 @@ def _page(store: Store, table: Table, owner: str, limit: int, after: str | None,
     with store.connect() as connection:
         if after is not None:
             last = connection.execute(select(table.c.created_at).where(table.c.id == after)).scalar()
-            behind = (table.c.created_at < last) | ((table.c.created_at == last) & (table.c.id < after))
-            query = query.where(behind if last is not None else table.c.id < "")
+            if last is None:
+                return []
+            query = query.where((table.c.created_at < last) | ((table.c.created_at == last) & (table.c.id < after)))
         query = query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
         return list(connection.execute(query).mappings())
 
