@@ -4,8 +4,8 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from hashlib import sha256
 from typing import Any
 
@@ -20,6 +20,7 @@ from freehold.gateway.serve import Settings, listening, serving
 from freehold.records import AdapterManifest, Base, BaseFile
 from freehold.render import TEMPLATE_FILE, TOKENIZER_FILE, ChatTemplate
 from freehold.store.database import Store, connect
+from freehold.store.deployments import Deployment, deploy
 from freehold.store.exchanges import Attempt, Exchange, found, listed
 from freehold.store.workspace import Workspace, write_record
 from freehold.tuning.adapter import ADAPTER_FILE
@@ -225,8 +226,20 @@ class House:
     @contextmanager
     def open(self) -> Iterator["House"]:
         """Serve in a thread while the block runs; what was asked is in the store behind it."""
-        with in_thread(lambda: serving(self.workspace, self.settings, self.backends)):
+        with in_thread(self._serving):
             yield self
+
+    @asynccontextmanager
+    async def _serving(self) -> AsyncIterator[None]:
+        async with serving(self.workspace, self.settings, self.backends) as self._roster:
+            yield
+
+    def deploy(self, deployment: Deployment) -> None:
+        """Deploy, and wait until the running gateway follows."""
+        row, until = deploy(self.store, deployment, "test"), time.monotonic() + 30
+        while self._roster.revision < row:
+            assert time.monotonic() < until, "the gateway does not follow"
+            time.sleep(0.02)
 
     def kept(self) -> list[Exchange]:
         """What is recorded so far, newest first."""

@@ -6,6 +6,7 @@ import typer
 
 from freehold.cli.amounts import recorded
 from freehold.cli.cascade import cascade
+from freehold.cli.guardrails import cache, guard
 from freehold.cli.objectives import slo
 from freehold.cli.output import as_json, say, table
 from freehold.cli.shares import share_of
@@ -24,6 +25,8 @@ deploy = typer.Typer(no_args_is_help=True, add_completion=False, help="Public mo
 
 deploy.command("cascade")(cascade)
 deploy.command("slo")(slo)
+deploy.command("guard")(guard)
+deploy.command("cache")(cache)
 
 
 @deploy.command("list")

@@ -18,6 +18,9 @@ def serve(  # noqa: PLR0913 (one parameter an option)
     upstream_key: Annotated[
         str | None, typer.Option(help="For callers with a fh_ key: a reference such as '${OPENAI_API_KEY}'.")
     ] = None,
+    upstream_guardrails: Annotated[
+        str | None, typer.Option(help="A deployed name, whose guardrails hold for what goes to --upstream.")
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to answer on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to answer on.", min=1, max=65535)] = 8400,
     max_body: Annotated[int, typer.Option(help="The largest request taken, in MiB.", min=1)] = 16,
@@ -37,6 +40,7 @@ def serve(  # noqa: PLR0913 (one parameter an option)
     from freehold.console.app import Console
     from freehold.gateway import backends
     from freehold.gateway import serve as gateway
+    from freehold.store import deployments
     from freehold.store.database import connect
     from freehold.store.users import first_token
 
@@ -47,6 +51,7 @@ def serve(  # noqa: PLR0913 (one parameter an option)
         port=port,
         upstream=upstream,
         upstream_key=upstream_key,
+        upstream_guardrails=upstream_guardrails,
         max_body=max_body * 1024 * 1024,
         on_full=on_full,
         redact=redact,
@@ -57,6 +62,8 @@ def serve(  # noqa: PLR0913 (one parameter an option)
     )
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     gateway.check_address(settings)
+    if upstream_guardrails is not None:
+        deployments.current(connect(workspace.database_url), upstream_guardrails)
     token = first_token(connect(workspace.database_url))
 
     def ready(names: list[str]) -> None:
@@ -137,6 +144,7 @@ def fake_upstream(  # noqa: PLR0913 (one parameter an option)
     rate_limit: Annotated[int | None, typer.Option(help="Answer 429 after this many requests.", min=0)] = None,
     cuts: Annotated[float, typer.Option(help="Share of streams that break off.", min=0, max=1)] = 0.0,
     split: Annotated[int | None, typer.Option(help="Send streams in pieces of this many bytes.", min=1)] = None,
+    pause_ms: Annotated[float, typer.Option(help="Wait before each event of a stream.", min=0)] = 0.0,
     tokens: Annotated[int, typer.Option(help="Words an answer.", min=1)] = 12,
 ) -> None:
     """Answer OpenAI's API without a model, with dials, for tests and a first look."""
@@ -150,6 +158,7 @@ def fake_upstream(  # noqa: PLR0913 (one parameter an option)
         rate_limit=rate_limit,
         cuts=cuts,
         split=split,
+        pause_ms=pause_ms,
         tokens=tokens,
     )
     settings = gateway.Settings(port=port)

@@ -18,10 +18,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from freehold.gateway import body
+from freehold.gateway.cache import Caches
 from freehold.gateway.call import Call, Caller, caller_of, new_id
 from freehold.gateway.chat import Envelope
+from freehold.gateway.check_pool import CheckPool
 from freehold.gateway.endpoints import Endpoint
 from freehold.gateway.faults import GatewayError
+from freehold.gateway.guardrails import JUDGE_TOKENS, QUESTION_TOKENS, Look
 from freehold.gateway.hangup import Hangup
 from freehold.gateway.keyring import Keyring
 from freehold.gateway.limits import Allowed, Reservation
@@ -30,6 +33,7 @@ from freehold.gateway.metrics import Metrics
 from freehold.gateway.prices import Prices
 from freehold.gateway.recorder import Recorder, Told, Tried, cost_of
 from freehold.gateway.routes import Plan, Route, Routes
+from freehold.gateway.rules import Rules
 from freehold.gateway.sources import Failure, Headers, SourceError, Whole
 from freehold.gateway.tokens import Tokens, Usage, counted, reported
 from freehold.gateway.upstream import asks_usage
@@ -57,6 +61,8 @@ class Desk:
     machine: MachinePrice | None
     max_body: int
     store_failing: Callable[[], bool]
+    checks: CheckPool
+    caches: Caches = field(default_factory=Caches)
     metrics: Metrics = field(default_factory=Metrics)
     shadows: set["asyncio.Task[None]"] = field(default_factory=set)
     under_way: int = 0  # requests that somebody waits for; the lines of batches are none
@@ -92,7 +98,9 @@ class Visit:
     first_byte: float | None = None
     events: list[bytes] = field(default_factory=list)
     size: int = 0
+    attempted: bool = False
     kept: bool = False
+    looks: list[Look] = field(default_factory=list)
 
     @property
     def answered_by(self) -> str:
@@ -129,17 +137,25 @@ class Door:
         if allowed is not None:
             held = self._reserve(allowed, call, plan)
         visit = Visit(call, plan, allowed, held, started)
+        door = self if plan.rules is None else self._ruled(plan.rules)
         try:
             async with Hangup(receive):
-                await (self._stream(visit, send) if call.stream else self._plain(visit, send))
+                await (door._stream(visit, send) if call.stream else door._plain(visit, send))
         except ClientDisconnect:
             if not visit.kept:  # what is kept was answered, whether or not anybody stayed to read it
-                self._attempted(visit, Failure.HUNG_UP, self._guessed(visit))
+                if not visit.attempted:
+                    self._attempted(visit, Failure.HUNG_UP, self._guessed(visit))
                 await self._keep(visit, 499, False, self._merged(visit))
         finally:
             self._settle(visit)
         if plan.shadow is not None:
             self._cast_shadow(visit, plan.shadow)
+
+    def _ruled(self, rules: Rules) -> "Door":
+        """The way of a request whose deployment has guardrails or a cache."""
+        from freehold.gateway.ruled import RuledDoor
+
+        return RuledDoor(self._endpoint, self._desk, rules)
 
     async def _plain(self, visit: Visit, send: Send) -> None:
         try:
@@ -254,7 +270,7 @@ class Door:
         return msgspec.json.encode(whole) if whole is not None else None
 
     async def _keep(self, visit: Visit, status: int, finished: bool, answer: bytes | None) -> None:
-        told = Told(status, finished, answer, visit.answered_by, visit.started, visit.first_byte)
+        told = Told(status, finished, answer, visit.answered_by, visit.started, visit.first_byte, looks=visit.looks)
         key = visit.allowed.key.id if visit.allowed else None
         visit.kept = True
         await self._desk.recorder.keep(visit.call, key, told, visit.tried)
@@ -281,13 +297,23 @@ class Door:
         at = time.time_ns() // 1000
         bound = _bound(call.content)
         most = Tokens(input=len(call.content), output=bound)  # no tokenizer makes more tokens than there are bytes
-        cost: int | None = 0
-        for route in plan.routes:
+        cost = self._most(plan.routes, most, allowed, at)
+        for judge in plan.judges.values():  # each reads the request or its answer, and says a word
+            read = Tokens(input=max(len(call.content), bound) + QUESTION_TOKENS, output=JUDGE_TOKENS)
+            each = self._most(judge, read, allowed, at)
+            cost = None if each is None or cost is None else cost + each
+        return allowed.reserve(len(call.content) // 4 + bound, cost, at)
+
+    def _most(self, routes: list[Route], most: Tokens, allowed: Allowed, at: int) -> int | None:
+        """The most that one answer of these targets can cost; None where no price is known."""
+        cost = 0
+        for route in routes:
             if route.priced_as is not None:
                 price = self._desk.prices.of(route.priced_as, at)
-                each = price.cost(most) if price and price.currency == allowed.key.allowance.currency else None
-                cost = None if each is None or cost is None else max(cost, each)
-        return allowed.reserve(len(call.content) // 4 + bound, cost, at)
+                if price is None or price.currency != allowed.key.allowance.currency:
+                    return None
+                cost = max(cost, price.cost(most))
+        return cost
 
     def _settle(self, visit: Visit) -> None:
         if visit.allowed is None or visit.held is None:

@@ -25,8 +25,8 @@ WORDS = ("the", "owned", "model", "answers", "in", "a", "few", "plain", "words",
 class Dials(Record, frozen=True, kw_only=True):
     """`errors` and `cuts` are shares (0..1) of requests; a cut breaks a stream off after `cut_after` events.
 
-    `split` sends a stream in pieces of that many bytes. `html` answers a page. `endless` never ends a stream. `gzip`
-    compresses whole answers, asked for or not.
+    `split` sends a stream in pieces of that many bytes, `pause_ms` waits before each of its events. `html` answers a
+    page. `endless` never ends a stream. `gzip` compresses whole answers, asked for or not.
     """
 
     latency_ms: float = 0.0
@@ -36,6 +36,7 @@ class Dials(Record, frozen=True, kw_only=True):
     cuts: float = 0.0
     cut_after: int = 2
     split: int | None = None
+    pause_ms: float = 0.0
     html: bool = False
     endless: bool = False
     gzip: bool = False
@@ -125,6 +126,8 @@ class FakeUpstream:
             await asyncio.sleep(0.001)
         if self.dials.split is None:
             for each in events:
+                if self.dials.pause_ms:
+                    await asyncio.sleep(self.dials.pause_ms / 1000)
                 yield each
             return
         stream = b"".join(events)

@@ -19,6 +19,9 @@ class Metrics:
         self._tokens: Counter[tuple[str, str]] = Counter()
         self._buckets = [0] * (len(_BOUNDS_S) + 1)
         self._seconds = 0.0
+        self._guardrails: Counter[tuple[str, str, str]] = Counter()
+        self._guardrail_seconds: Counter[tuple[str, str]] = Counter()
+        self._cache: Counter[tuple[str, str]] = Counter()
 
     def request(self, endpoint: str, model: str, status: int, seconds: float) -> None:
         self._requests[endpoint, model, status] += 1
@@ -29,6 +32,13 @@ class Metrics:
         self._attempts[model, outcome] += 1
         self._tokens[model, "input"] += given
         self._tokens[model, "output"] += made
+
+    def guardrail(self, model: str, name: str, outcome: str, seconds: float) -> None:
+        self._guardrails[model, name, outcome] += 1
+        self._guardrail_seconds[model, name] += seconds  # type: ignore[assignment]  # a sum, and no count
+
+    def cache(self, model: str, result: str) -> None:
+        self._cache[model, result] += 1
 
     def text(self, gauges: dict[str, tuple[str, float]]) -> str:
         """Everything in Prometheus's words; `gauges` maps a name to its help and its value now."""
@@ -42,10 +52,31 @@ class Metrics:
         lines += _head("freehold_tokens_total", "counter", "Tokens by model and direction.")
         for (model, direction), count in sorted(self._tokens.items()):
             lines.append(f'freehold_tokens_total{{model="{_escaped(model)}",direction="{direction}"}} {count}')
+        lines += self._ruled()
         lines += self._histogram()
         for name, (meaning, value) in gauges.items():
             lines += [*_head(name, "gauge", meaning), f"{name} {value:g}"]
         return "\n".join(lines) + "\n"
+
+    def _ruled(self) -> list[str]:
+        """What guardrails and caches did, where there are any."""
+        lines: list[str] = []
+        if self._guardrails:
+            name = "freehold_guardrail_checks_total"
+            lines += _head(name, "counter", "Guardrails checked, by what came of it.")
+            for (model, guardrail, outcome), count in sorted(self._guardrails.items()):
+                labels = f'model="{_escaped(model)}",guardrail="{_escaped(guardrail)}",outcome="{outcome}"'
+                lines.append(f"{name}{{{labels}}} {count}")
+            name = "freehold_guardrail_seconds_total"
+            lines += _head(name, "counter", "Time that guardrails took.")
+            for (model, guardrail), seconds in sorted(self._guardrail_seconds.items()):
+                labels = f'model="{_escaped(model)}",guardrail="{_escaped(guardrail)}"'
+                lines.append(f"{name}{{{labels}}} {seconds:.6f}")
+        if self._cache:
+            lines += _head("freehold_cache_requests_total", "counter", "Requests by whether the cache answered.")
+            for (model, result), count in sorted(self._cache.items()):
+                lines.append(f'freehold_cache_requests_total{{model="{_escaped(model)}",result="{result}"}} {count}')
+        return lines
 
     def _histogram(self) -> list[str]:
         name = "freehold_request_seconds"

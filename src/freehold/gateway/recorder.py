@@ -6,7 +6,7 @@ The policy for a disk that takes nothing is `refuse` (no answer without a record
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from freehold.errors import ResourceError
 from freehold.gateway.call import Call
+from freehold.gateway.guardrails import Look
 from freehold.gateway.journal import Journal
 from freehold.gateway.keeper import encode
 from freehold.gateway.person import anonymous
@@ -62,7 +63,10 @@ class Tried:
 
 @dataclass(slots=True)
 class Told:
-    """How a request ended, as its client saw it. `answer` is the content, or the merged stream."""
+    """How a request ended, as its client saw it. `answer` is the content, or the merged stream.
+
+    `looks` is what guardrails found.
+    """
 
     status: int
     finished: bool
@@ -71,6 +75,7 @@ class Told:
     started: float
     first_byte: float | None = None
     shadow_of: str | None = None
+    looks: Sequence[Look] = ()
 
 
 class Recorder:
@@ -94,6 +99,12 @@ class Recorder:
                 raise
             self.uncaptured += 1
             log.error("exchange %s was answered and NOT recorded: the disk takes nothing", call.id)
+
+    def would_hide(self, answer: bytes) -> bool:
+        """Whether redaction finds something to hide in an answer."""
+        redaction = self._redaction()
+        _redacted(answer, redaction)
+        return redaction.counts.total() > 0
 
     def redact_feedback(self, said: Feedback) -> Feedback:
         """A correction is text like any other."""
@@ -129,6 +140,7 @@ class Recorder:
             latency_ms=(time.perf_counter() - told.started) * 1000,
             first_byte_ms=(told.first_byte - told.started) * 1000 if told.first_byte else None,
             shadow_of=told.shadow_of,
+            guardrails=redaction.hide(msgspec.json.encode(told.looks).decode()) if told.looks else None,
         )
         return Entry(exchange, tuple(_row(call, key, tags, at, each) for at, each in enumerate(tried, 1)))
 

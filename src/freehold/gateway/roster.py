@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from freehold.gateway.embedders import Embedders, RunningEmbedder, no_embedder
 from freehold.gateway.faults import GatewayError
 from freehold.gateway.owned import OwnedModel, Respondent
 from freehold.gateway.placeholders import Placeholders
+from freehold.gateway.rules import Rules, rules_of
 from freehold.gateway.sure import Sure
 from freehold.records import Base, Dataset
 from freehold.render import Renderer
@@ -31,6 +32,7 @@ from freehold.store.deployments import (
     revision,
     target_name,
 )
+from freehold.store.guardrails import Guardrail
 from freehold.store.layout import BASE_FILE, DATASET_FILE
 from freehold.store.taints import require_clean
 from freehold.store.workspace import Workspace, read_record
@@ -41,12 +43,17 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
 
 
+Prepare = Callable[[list[Guardrail]], Awaitable[dict[str, str]]]
+"""Makes guardrails' checks ready; why some cannot be, by guardrail name."""
+
+
 class Served(msgspec.Struct, frozen=True):
-    """A public name, and what answers for each of its owned targets, or why it cannot."""
+    """A public name, what answers for each of its owned targets or why it cannot, and its rules where it has any."""
 
     deployment: Deployment
     answers: dict[Target, Respondent | FreeholdError]
     embedders: dict[Target, RunningEmbedder | FreeholdError] = {}
+    rules: Rules | None = None
 
     def respondent(self, target: Target) -> Respondent:
         """What answers for an owned target; raises why it cannot."""
@@ -73,18 +80,25 @@ class Roster:
         children: Children,
         load_classifier: Callable[[Path], Predictor],
         embedders: Embedders | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
         self._workspace = workspace
         self._store = store
         self._children = children
         self._load_classifier = load_classifier
         self._embedders = embedders or Embedders(no_embedder)
+        self._prepare = prepare
         self._served: dict[str, Served] = {}
         self._revision = -1
 
     @property
     def names(self) -> list[str]:
         return sorted(self._served)
+
+    @property
+    def revision(self) -> int:
+        """The newest row of the deployments that is followed."""
+        return self._revision
 
     @property
     def served(self) -> dict[str, Served]:
@@ -128,7 +142,8 @@ class Roster:
             answers: dict[Target, Respondent | FreeholdError] = {
                 t: refused.get(t) or await self._respondent(deployment, t, children) for t in wanted
             }
-            served[name] = Served(deployment, answers, vectors)
+            served[name] = Served(deployment, answers, vectors, rules_of(deployment))
+        await self._prepared(deployments)
         self._served = served
         self._children.keep_only(children)
         self._embedders.keep_only(embedders)
@@ -142,6 +157,13 @@ class Roster:
         for base, error in failed.items():
             log.error("%s is deployed but cannot be served: %s", base, error)
         return running, {target: running.get(target.base) or failed[target.base] for target in wanted}
+
+    async def _prepared(self, deployments: dict[str, Deployment]) -> None:
+        """Guardrails are made before they are served; one that cannot be fails at each request, as it says."""
+        guardrails = [each for deployment in deployments.values() for each in deployment.guardrails]
+        if self._prepare is not None:
+            for name, why in (await self._prepare(guardrails)).items():
+                log.error("the guardrail %s cannot be checked: %s", name, why)
 
     async def follow(self) -> None:
         """Refresh for ever."""

@@ -3,6 +3,7 @@
 A name that is not deployed goes to the default upstream, where there is one.
 """
 
+import contextlib
 import hashlib
 import random
 from collections.abc import Iterator
@@ -12,9 +13,12 @@ import aiohttp
 
 from freehold.errors import FreeholdError
 from freehold.gateway.breaker import Breaker
-from freehold.gateway.call import Call
+from freehold.gateway.call import Call, Caller
 from freehold.gateway.embeddings import EmbedderSource
+from freehold.gateway.endpoints import CHAT
+from freehold.gateway.faults import GatewayError
 from freehold.gateway.roster import Roster, Served
+from freehold.gateway.rules import Rules
 from freehold.gateway.sources import OwnedSource, Source, failed
 from freehold.gateway.translate import check_sayable, spoken
 from freehold.gateway.upstream import Upstream, resolved_key
@@ -35,20 +39,26 @@ class Route:
 
 @dataclass(slots=True)
 class Plan:
-    """The targets in the order in which they are tried, and the one that is asked beside them."""
+    """The targets in the order in which they are tried, the one that is asked beside them, and what rules hold."""
 
     routes: list[Route]
     shadow: Route | None = None
+    rules: Rules | None = None
+    judges: dict[str, list[Route]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Routes:
-    """Makes the plan of a request. `upstream_key` is a reference, for callers with one of Freehold's own keys."""
+    """Makes the plan of a request. `upstream_key` is a reference, for callers with one of Freehold's own keys.
+
+    `upstream_guardrails` names the deployment whose guardrails hold for what goes to the upstream.
+    """
 
     roster: Roster
     http: aiohttp.ClientSession
     upstream: str | None = None
     upstream_key: str | None = None
+    upstream_guardrails: str | None = None
     _breakers: dict[str, Breaker] = field(default_factory=dict)
     _remotes: dict[tuple[str, str | None, str | None], Upstream] = field(default_factory=dict)
 
@@ -56,7 +66,7 @@ class Routes:
         """Where this request may go; raises where that is nowhere."""
         served = self.roster.served.get(call.model)
         if served is None:
-            return Plan([self._default(call)])
+            return self._judged(Plan([self._default(call)], rules=self._upstream_rules()))
         deployment = served.deployment
         first = chosen(deployment, call.caller.session or call.id)
         routes: list[Route] = []
@@ -69,7 +79,33 @@ class Routes:
         if not routes:
             assert refused is not None
             raise failed(refused)
-        return Plan(routes, self._shadow(served, call))
+        return self._judged(Plan(routes, self._shadow(served, call), served.rules))
+
+    def _judged(self, plan: Plan) -> Plan:
+        """With the targets of the models that guardrails ask."""
+        if plan.rules is not None and plan.rules.judges:
+            plan.judges = {name: self._judge(name) for name in plan.rules.judges}
+        return plan
+
+    def _judge(self, name: str) -> list[Route]:
+        served, asking = self.roster.served.get(name), Call("", CHAT, name, False, b"", Caller())
+        routes: list[Route] = []
+        if served is None:
+            return routes
+        for target in (served.deployment.target, *served.deployment.fallbacks):
+            with contextlib.suppress(FreeholdError):  # the guardrail fails where none answers, and says so
+                routes.append(self._route(served, target, asking))
+        return routes
+
+    def _upstream_rules(self) -> Rules | None:
+        """A deployment's guardrails for what goes to the upstream; its cache is its own."""
+        if self.upstream_guardrails is None:
+            return None
+        served = self.roster.served.get(self.upstream_guardrails)
+        if served is None:
+            what = f"{self.upstream_guardrails} is not deployed, and what goes to the upstream is guarded as it is"
+            raise GatewayError(503, what, code="guardrail_failed")
+        return served.rules.guarding if served.rules is not None else None
 
     def _shadow(self, served: Served, call: Call) -> Route | None:
         shadow = served.deployment.shadow

@@ -33,6 +33,7 @@ from freehold.gateway.ask import announced
 from freehold.gateway.backends import Backends
 from freehold.gateway.batch_work import BatchWork
 from freehold.gateway.batches import BatchPages
+from freehold.gateway.check_pool import CheckPool
 from freehold.gateway.children import Children
 from freehold.gateway.door import Desk
 from freehold.gateway.embedders import Embedders
@@ -61,8 +62,9 @@ class Settings(Record, frozen=True, kw_only=True):
     """How the gateway is run.
 
     `upstream` is the address (up to and including /v1) that every model not owned here goes to; `upstream_key` is a
-    reference such as ${OPENAI_API_KEY}, for callers with one of Freehold's own keys. `max_body` is in bytes. `on_full`
-    says what happens when the disk takes nothing. `machine_hour` is what an hour of this machine costs.
+    reference such as ${OPENAI_API_KEY}, for callers with one of Freehold's own keys. `upstream_guardrails` names the
+    deployment whose guardrails hold for what goes there. `max_body` is in bytes. `on_full` says what happens when the
+    disk takes nothing. `machine_hour` is what an hour of this machine costs.
     `beyond_loopback` is the explicit word without which only this machine is served; it makes keys a must.
     """
 
@@ -70,6 +72,7 @@ class Settings(Record, frozen=True, kw_only=True):
     port: int = 8400
     upstream: str | None = None
     upstream_key: str | None = None
+    upstream_guardrails: str | None = None
     max_body: int = 16 * 1024 * 1024
     on_full: Policy = "refuse"
     redact: bool = True
@@ -156,8 +159,10 @@ async def serving(
         stack.push_async_callback(embedders.stop)
         await asyncio.to_thread(recover, workspace.root / JOURNAL, store)
         await asyncio.to_thread(Subjects(workspace).hide_recorded, store)
-        roster = Roster(workspace, store, children, backends.load_classifier, embedders)
-        desk = await _desk(workspace, settings, store, roster, stack)
+        checks = CheckPool(workspace.root)
+        stack.push_async_callback(checks.stop)
+        roster = Roster(workspace, store, children, backends.load_classifier, embedders, checks.warm)
+        desk = await _desk(workspace, settings, store, roster, checks, stack)
         works = [
             roster.follow(),
             _follow(desk.keyring),
@@ -189,7 +194,9 @@ class _Batches:
         self.routes = [*files.routes(), *BatchPages(store, vault, owners, work.begun).routes()]
 
 
-async def _desk(workspace: Workspace, settings: Settings, store: Store, roster: Roster, stack: AsyncExitStack) -> Desk:
+async def _desk(
+    workspace: Workspace, settings: Settings, store: Store, roster: Roster, checks: CheckPool, stack: AsyncExitStack
+) -> Desk:
     prices, people = read_prices(workspace.root), Subjects(workspace)
     journal = Journal(workspace.root / JOURNAL)
     keeper = Keeper(workspace.root / JOURNAL, store, lambda: journal.open_segment)
@@ -201,13 +208,14 @@ async def _desk(workspace: Workspace, settings: Settings, store: Store, roster: 
     await roster.refresh()
     machine = MachinePrice(settings.machine_hour, settings.currency) if settings.machine_hour is not None else None
     return Desk(
-        routes=Routes(roster, http, settings.upstream, settings.upstream_key),
+        routes=Routes(roster, http, settings.upstream, settings.upstream_key, settings.upstream_guardrails),
         keyring=keyring,
         recorder=Recorder(journal, settings.on_full, Redaction if settings.redact else NoRedaction, people.pseudonym),
         prices=prices,
         machine=machine,
         max_body=settings.max_body,
         store_failing=lambda: keeper.failing,
+        checks=checks,
     )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, func, insert, literal, select
 from freehold.errors import NotFoundError, did_you_mean
 from freehold.records import AnswerType, Bounds, ConfidenceCurve, Pruning, Record, canonical, from_json
 from freehold.render import Prompt
+from freehold.store.guardrails import CacheRule, Guardrail
 from freehold.store.schema import deployments
 
 
@@ -97,7 +98,7 @@ class Deployment(Record, frozen=True, kw_only=True):
     `shares` are canaries: what they leave goes to `target`, and a session stays where it is. `fallbacks` are tried in
     order where a target fails. `shadow` is asked in the background, and its answer only kept. `cascade` passes on the
     requests that the owned model is not sure of. `bounds` are those that send a canary back,
-    `slo` is what the service should reach.
+    `slo` is what the service should reach. `guardrails` are checked in order, `cache` answers equal requests.
 
     `answer_type`, `labels` and `json_schema` say what is decoded under: only a label, only JSON that fits, or free text
     where `answer_type` is None. `max_tokens` bounds an answer whose caller names no bound. `evidence` names by digest
@@ -117,6 +118,8 @@ class Deployment(Record, frozen=True, kw_only=True):
     cascade: Cascade | None = None
     slo: Objectives | None = None
     bounds: Bounds = msgspec.field(default_factory=Bounds)
+    guardrails: tuple[Guardrail, ...] = ()
+    cache: CacheRule | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:

@@ -28,7 +28,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
 
     `answered_by` names the deployment, or the upstream's address. `finished` is False where the answer broke off.
     `at` is UTC in microseconds since 1970. `subject` is a pseudonym (`data/subject.py`). `shadow_of` names the exchange
-    that this one was asked beside.
+    that this one was asked beside. `guardrails` is a JSON list of what each guardrail found, and how long it took.
     """
 
     id: str
@@ -49,6 +49,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: float = 0.0
     first_byte_ms: float | None = None
     shadow_of: str | None = None
+    guardrails: str | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,7 +235,7 @@ def erase(store: Store, ids: Sequence[str]) -> None:
 
     SQLite overwrites what is freed and empties its log, so that the words are not left in the file.
     """
-    empty = {"request": None, "answer": None, "subject": None, "session": None}
+    empty = {"request": None, "answer": None, "subject": None, "session": None, "guardrails": None}
     with store.connect() as connection:
         lite = store.dialect.name == "sqlite"
         if lite:

@@ -82,6 +82,7 @@ exchanges = Table(
     Column("latency_ms", Float, nullable=False),
     Column("first_byte_ms", Float),
     Column("shadow_of", String(32)),
+    Column("guardrails", Text),
     Index("exchanges_by_model", "model", "at"),
     Index("exchanges_by_time", "at"),
     Index("exchanges_failed", "at", sqlite_where=text(FAILED), postgresql_where=text(FAILED)),
