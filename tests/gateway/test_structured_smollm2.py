@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import msgspec
 import openai
 import pytest
@@ -188,3 +189,59 @@ def test_a_client_that_hangs_up_on_several_streams_leaves_none_running(client: o
     begun = time.monotonic()
     client.chat.completions.create(model="smol", messages=ASK, max_tokens=2)
     assert time.monotonic() - begun < 60
+
+
+def test_every_dialect_gives_the_same_answer(client: openai.OpenAI, served: House) -> None:
+    text = str(ASK[0]["content"])
+    chat = client.chat.completions.create(model="smol", messages=ASK, max_tokens=5)
+    words, counts = chat.choices[0].message.content, (chat.usage.prompt_tokens, chat.usage.completion_tokens)  # type: ignore[union-attr]
+    legacy = client.completions.create(model="smol", prompt=text, max_tokens=5, logprobs=2)
+    response = client.responses.create(model="smol", input=text, max_output_tokens=5, top_logprobs=2)
+    claude = anthropic.Anthropic(base_url=served.url, api_key="k", max_retries=0)
+    message = claude.messages.create(model="smol", messages=ASK, max_tokens=5)
+    said: list[Any] = [legacy.choices[0].text, response.output_text, message.content[0].text]  # type: ignore[union-attr]
+    assert said == [words] * 3
+    read, written = legacy.usage, response.usage
+    assert read and written and (read.prompt_tokens, read.completion_tokens) == counts
+    assert (written.input_tokens, written.output_tokens) == counts
+    cached = message.usage.cache_read_input_tokens or 0
+    assert (message.usage.input_tokens + cached, message.usage.output_tokens) == counts
+    assert (legacy.choices[0].finish_reason, response.status, message.stop_reason) == (
+        "length",
+        "incomplete",
+        "max_tokens",
+    )
+    scored: Any = legacy.choices[0].logprobs
+    assert "".join(scored.tokens) == words and len(scored.top_logprobs[0]) == 2 and scored.token_logprobs[0] < 0
+    part: Any = response.output[0].content[0]  # type: ignore[union-attr]
+    assert [each.token for each in part.logprobs] == scored.tokens
+    ask: Any = {"model": "smol", "stream": True}
+    pieces = [e.choices[0].text for e in client.completions.create(**ask, prompt=text, max_tokens=5)]
+    deltas = client.responses.create(**ask, input=text, max_output_tokens=5)
+    with claude.messages.stream(model="smol", messages=ASK, max_tokens=5) as stream:
+        assert stream.get_final_text() == words
+    assert "".join(pieces) == words
+    assert "".join(each.delta for each in deltas if each.type == "response.output_text.delta") == words
+
+
+def test_a_forced_tool_in_anthropics_words(served: House) -> None:
+    claude = anthropic.Anthropic(base_url=served.url, api_key="k", max_retries=0)
+    tools: Any = [{"name": "get_weather", "input_schema": WEATHER}]
+    ask: Any = {"model": "agent", "messages": ASK, "tools": tools, "tool_choice": {"type": "any"}, "max_tokens": 60}
+    [block] = claude.messages.create(**ask).content
+    assert block.type == "tool_use" and block.input.keys() == {"city", "unit"}
+
+
+def test_a_batch_on_the_real_engine(client: openai.OpenAI) -> None:
+    bodies = [{"model": "smol", "messages": ASK, "max_tokens": 6, "seed": at} for at in range(6)]
+    lines = [
+        {"custom_id": str(at), "method": "POST", "url": "/v1/chat/completions", "body": body}
+        for at, body in enumerate(bodies)
+    ]
+    file = client.files.create(file=("in.jsonl", b"\n".join(map(msgspec.json.encode, lines))), purpose="batch")
+    batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    end = time.monotonic() + 60
+    while batch.status != "completed" and time.monotonic() < end:
+        time.sleep(0.1)
+        batch = client.batches.retrieve(batch.id)
+    assert batch.request_counts and (batch.request_counts.completed, batch.request_counts.failed) == (6, 0)
