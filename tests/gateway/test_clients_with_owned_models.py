@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import anthropic
+import msgspec
 import openai
 import pytest
 from gateway_house import TOOL_TEMPLATE, House, RunningUpstream, make_base
@@ -148,9 +150,13 @@ def test_litellm_sends_batches(owned: House) -> None:
     import litellm
 
     settings: Any = {"api_base": f"{owned.url}/v1", "api_key": "k", "custom_llm_provider": "openai"}
-    line = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"triage","messages":[]}}'
-    file = litellm.create_file(file=("in.jsonl", line), purpose="batch", **settings)
-    batch = litellm.create_batch(
-        completion_window="24h", endpoint="/v1/chat/completions", input_file_id=file.id, **settings
-    )
-    assert litellm.retrieve_batch(batch_id=batch.id, **settings).status in ("validating", "in_progress", "completed")
+    body = {"model": "triage", "messages": ASK}
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    file = litellm.create_file(file=("in.jsonl", msgspec.json.encode(line)), purpose="batch", **settings)
+    asked: Any = {"completion_window": "24h", "endpoint": "/v1/chat/completions", "input_file_id": file.id}
+    batch = litellm.create_batch(**asked, **settings)
+    end = time.monotonic() + 20
+    while batch.status != "completed" and time.monotonic() < end:
+        time.sleep(0.05)
+        batch = litellm.retrieve_batch(batch_id=batch.id, **settings)
+    assert b'"content":"payroll"' in litellm.file_content(file_id=batch.output_file_id, **settings).content
