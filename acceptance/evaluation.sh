@@ -32,7 +32,9 @@ fi
 echo "1. scorers, from a task file: each on a figure that was published or worked out by hand"
 printf 'def odd(answer, reference):\n    return 1 / (len(answer) %% 2)\ndef half(answer, reference):\n    return 0.5\n' >odd.py
 printf 'def no_number(answer, reference):\n    return float("nan")\n' >nan.py
-freehold pull all-minilm-l6-v2 >/dev/null 2>&1
+for base in all-minilm-l6-v2 smollm2-135m-instruct; do
+  expect 0 "freehold pull $base" freehold pull $base
+done
 holds "every scorer that the issue names, by its name in \`scorers\`" <<'P'
 from pathlib import Path
 from freehold.evaluation.scorers import program, registry

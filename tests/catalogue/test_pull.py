@@ -276,3 +276,14 @@ def test_a_hub_that_is_away_says_so_at_once(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", away)
     with pytest.raises(sources.UnreachableError, match="did not answer for some/where"):
         list(sources.blocks(HubSource(repository="some/where", path="x"), tmp_path, lambda count: None))
+
+
+def test_a_folder_that_pip_removes_under_our_eyes_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.whl").write_bytes(bytes(9))
+    assert sources._seen(tmp_path) == 9
+
+    def vanished(_folder: Path, _pattern: str) -> Iterator[Path]:
+        raise FileNotFoundError("pip-unpack")
+
+    monkeypatch.setattr(Path, "rglob", vanished)
+    assert sources._seen(tmp_path) == 0

