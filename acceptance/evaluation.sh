@@ -197,7 +197,8 @@ class Judge(BaseHTTPRequestHandler):
         text = asked["messages"][-1]["content"]
         sides = [part.split("answer]\n", 1)[1].split("\n[The end", 1)[0] for part in text.split("[The start of ")[1:]]
         if asked["model"] == "first": said = "[[A]]"
-        elif asked["model"] == "long" and sides: said = "[[A]]" if len(sides[0]) > len(sides[1]) else "[[B]]" if len(sides[1]) > len(sides[0]) else "[[C]]"
+        elif asked["model"] == "long" and sides: said = "[[A]]" if len(sides[0]) > len(sides[1]) else "[[B]]"
+        elif asked["model"] == "wordy": said = "An answer of mine, which goes on and on and on."
         elif asked["model"] == "mad": said = "purple"
         elif "[The start of " in text: said = "[[C]]"
         else: said = "[[7]]" if "You grade" in asked["messages"][0]["content"] else "An answer of mine."
@@ -224,13 +225,13 @@ prompted="prompted smollm2-135m-instruct"
 expect 0 "an API that likes whatever comes first" freehold judge compare "$prompted" "$plain" --task-file first.yaml
 promise "is never called a win, and its bias is measured" "wins 0, loses 0, ties 32"
 promise "with an exact p" "100.0% .* of the rest went to the first answer \(p = "
-expect 0 "an API that likes whatever is longer" freehold judge compare "$prompted" "$plain" --task-file long.yaml
-promise "and its bias is measured" "length +100.0%"
+head -2 "$shared/mt_bench.jsonl" >two.jsonl
+sed -n 21p "$shared/mt_bench.jsonl" >>two.jsonl
+expect 0 "an API that likes whatever is longer, over two models, one of them wordy" freehold judge mt-bench two.jsonl brief --against wordy --base-url "http://127.0.0.1:$bench/v1" --task-file long.yaml
+promise "and its bias is measured" "length +100.0% "
 grep -E 'order|length' out.txt | indented -
 expect 0 "an API that answers nonsense" freehold judge compare "$prompted" "$plain" --task-file mad.yaml
 promise "which counts for nobody" "32 of 32 pairs could not be read"
-head -2 "$shared/mt_bench.jsonl" >two.jsonl
-sed -n 21p "$shared/mt_bench.jsonl" >>two.jsonl
 expect 0 "MT-Bench's two turns on three of its questions, the model and the judge real" freehold judge mt-bench two.jsonl smollm2-135m-instruct --max-tokens 96
 promise "missing references are counted" "4 of 6 answers had no reference beside them"
 indented
@@ -409,7 +410,7 @@ promise "the published figure stands beside it" "published  29.3 %"
 tail -4 out.txt | indented -
 expect 2 "an engine that cannot score says so" freehold benchmark mmlu "$shared/mmlu" smollm2-135m-instruct --engine llamacpp
 promise "instead of guessing" "cannot score a continuation"
-got=$(curl -s -o out.txt -w '%{http_code}' -X POST "http://127.0.0.1:$gate/v1/completions" -H 'content-type: application/json' -d '{"model": "banking", "prompt": "The capital", "echo": true, "logprobs": 1, "max_tokens": 0}')
+got=$(curl -s -o out.txt -w '%{http_code}' -X POST "http://127.0.0.1:$gate/v1/completions" -H 'content-type: application/json' -d '{"model": "banking:classifier-tf-idf", "prompt": "The capital", "echo": true, "logprobs": 1, "max_tokens": 0}')
 if [ "$got" = 400 ] && grep -q 'cannot score' out.txt; then ok "and so does the gateway, with a 400"; else fail "echo with logprobs: HTTP $got"; fi
 indented
 kill "${pids[-1]}" 2>/dev/null
