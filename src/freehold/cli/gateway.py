@@ -1,6 +1,5 @@
 """`freehold serve`, `ask`, `exchanges` and `fake-upstream`: the gateway."""
 
-import logging
 import time
 from typing import Annotated, Literal
 
@@ -32,14 +31,23 @@ def serve(  # noqa: PLR0913 (one parameter an option)
         str | None, typer.Option(help="What an hour of this machine costs, such as '0.35 EUR'; prices owned models.")
     ] = None,
     beyond_loopback: Annotated[
-        bool, typer.Option("--beyond-loopback", help="Let other machines in; keys become a must.")
+        bool, typer.Option("--beyond-loopback", help="Let other machines in without TLS; keys become a must.")
     ] = False,
+    tls_cert: Annotated[str | None, typer.Option(help="A certificate (PEM): answer over TLS.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="The certificate's key (PEM, without a password).")] = None,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="json writes a line a request, without content.")
+    ] = "text",
+    traces: Annotated[
+        str | None, typer.Option(help="An OTLP collector, such as http://127.0.0.1:4318: send OpenTelemetry traces.")
+    ] = None,
     require_keys: Annotated[bool, typer.Option("--require-keys", help="Answer only callers with a fh_ key.")] = False,
 ) -> None:
     """Answer OpenAI's API on this machine until Ctrl-C or SIGTERM, with the console beside it."""
     from freehold.console.app import Console
     from freehold.gateway import backends
     from freehold.gateway import serve as gateway
+    from freehold.gateway.logs import logging_to_stderr
     from freehold.store import deployments
     from freehold.store.database import connect
     from freehold.store.users import first_token
@@ -59,8 +67,11 @@ def serve(  # noqa: PLR0913 (one parameter an option)
         currency=currency,
         beyond_loopback=beyond_loopback,
         require_keys=require_keys,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        log_json=log_format == "json",
+        traces=traces,
     )
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     gateway.check_address(settings)
     if upstream_guardrails is not None:
         deployments.current(connect(workspace.database_url), upstream_guardrails)
@@ -70,13 +81,14 @@ def serve(  # noqa: PLR0913 (one parameter an option)
         say(f"gateway on {settings.url}/v1 · console {settings.url}/ · recording to {workspace.root}")
         if token:
             say(f"first sign-in to the console, shown this once: {settings.url}/join?token={token}")
-        reach = "open to other machines" if beyond_loopback else "loopback only"
+        reach = "loopback only" if gateway.is_loopback(host) else "open to other machines"
         say(f"redaction {'on' if redact else 'off'} · {reach}")
         say(f"answers as {', '.join(names)}" if names else "nothing is deployed yet; `freehold run` deploys what wins")
         if upstream:
             say(f"every model not owned here goes to {upstream} with the caller's key")
 
-    gateway.serve(workspace, settings, backends.of(workspace), ready, Console)
+    with logging_to_stderr(log_format):
+        gateway.serve(workspace, settings, backends.of(workspace), ready, Console)
 
 
 def ask(

@@ -130,6 +130,7 @@ class Pages:
     async def metrics(self, _: Request) -> Response:
         gauges = {
             "freehold_store_failing": ("1 while the store takes nothing.", float(self._desk.store_failing())),
+            "freehold_cache_bytes": ("Answers kept in memory, in bytes.", float(self._desk.caches.size)),
             "freehold_uncaptured": ("Answers sent without a record.", float(self._desk.recorder.uncaptured)),
         }
         return Response(self._desk.metrics.text(gauges), media_type="text/plain; version=0.0.4")

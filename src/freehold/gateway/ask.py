@@ -5,6 +5,7 @@ A running gateway leaves its address in the workspace (`gateway.json`), and take
 
 import asyncio
 import http.client
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,9 +28,10 @@ _CONNECT_S = 1.0
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where a running gateway of this workspace answers, without /v1."""
+    """Where a running gateway of this workspace answers, without /v1; over TLS, the certificate that it shows."""
 
     url: str
+    certificate: str | None = None
 
 
 class _Said(msgspec.Struct):
@@ -52,10 +54,10 @@ class _Completion(msgspec.Struct):
 
 
 @contextmanager
-def announced(workspace: Workspace, url: str) -> Iterator[None]:
+def announced(workspace: Workspace, url: str, certificate: str | None = None) -> Iterator[None]:
     """The gateway's address is in the workspace while the block runs."""
     path = workspace.root / ADDRESS_FILE
-    write_atomically(path, msgspec.json.encode(Address(url)))
+    write_atomically(path, msgspec.json.encode(Address(url, certificate)))
     try:
         yield
     finally:
@@ -122,12 +124,20 @@ async def _ask_each(
         store.dispose()
 
 
+def _connection(address: Address) -> http.client.HTTPConnection:
+    parts = urlsplit(address.url)
+    host = parts.hostname or "127.0.0.1"
+    if address.certificate is None:
+        return http.client.HTTPConnection(host, parts.port, timeout=_CONNECT_S)
+    context = ssl.create_default_context(cafile=address.certificate)
+    context.check_hostname = False  # it is this machine's own, and the very certificate that it serves with
+    return http.client.HTTPSConnection(host, parts.port, timeout=_CONNECT_S, context=context)
+
+
 def _through(address: Path, name: str, message: str) -> Reply | None:
     """The running gateway's answer; None where none runs (one that was killed leaves its address), or it refuses."""
     try:
-        url = msgspec.json.decode(address.read_bytes(), type=Address).url
-        parts = urlsplit(url)
-        connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=_CONNECT_S)
+        connection = _connection(msgspec.json.decode(address.read_bytes(), type=Address))
         connection.connect()
         connection.sock.settimeout(None)
         asked = {"model": name, "messages": [{"role": "user", "content": message}]}

@@ -36,6 +36,7 @@ from freehold.gateway.routes import Plan, Route, Routes
 from freehold.gateway.rules import Rules
 from freehold.gateway.sources import Failure, Headers, SourceError, Whole
 from freehold.gateway.tokens import Tokens, Usage, counted, reported
+from freehold.gateway.traces import Ended, Traces, Trail
 from freehold.gateway.upstream import asks_usage
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Desk:
     store_failing: Callable[[], bool]
     checks: CheckPool
     caches: Caches = field(default_factory=Caches)
+    traces: Traces | None = None
     metrics: Metrics = field(default_factory=Metrics)
     shadows: set["asyncio.Task[None]"] = field(default_factory=set)
     under_way: int = 0  # requests that somebody waits for; the lines of batches are none
@@ -101,6 +103,9 @@ class Visit:
     attempted: bool = False
     kept: bool = False
     looks: list[Look] = field(default_factory=list)
+    status: int = 500
+    trail: Trail | None = None
+    span: str | None = None
 
     @property
     def answered_by(self) -> str:
@@ -137,6 +142,8 @@ class Door:
         if allowed is not None:
             held = self._reserve(allowed, call, plan)
         visit = Visit(call, plan, allowed, held, started)
+        if self._desk.traces is not None:
+            visit.trail = self._desk.traces.begin(call)
         door = self if plan.rules is None else self._ruled(plan.rules)
         try:
             async with Hangup(receive):
@@ -148,6 +155,9 @@ class Door:
                 await self._keep(visit, 499, False, self._merged(visit))
         finally:
             self._settle(visit)
+            if self._desk.traces is not None and visit.trail is not None:
+                key = allowed.key.name if allowed is not None else None
+                self._desk.traces.end(visit.trail, Ended(call, visit.status, key, visit.tried))
         if plan.shadow is not None:
             self._cast_shadow(visit, plan.shadow)
 
@@ -224,6 +234,8 @@ class Door:
                     await asyncio.sleep(_pause_s(number, failure))
                 visit.route, visit.begun, visit.call.machine_s = route, time.perf_counter(), None
                 route.breaker.begin()
+                if visit.trail is not None:
+                    visit.span = visit.trail.attempt(visit.call)
                 try:
                     answer = await ask(route)
                 except SourceError as error:
@@ -255,7 +267,7 @@ class Door:
         at = time.time_ns() // 1000
         model = route.priced_as or visit.call.model
         price = self._desk.prices.of(route.priced_as, at) if route.priced_as else None
-        tried = Tried(route.source.name, model, at, str(failure or "ok"), tokens, seconds, price)
+        tried = Tried(route.source.name, model, at, str(failure or "ok"), tokens, seconds, price, span=visit.span)
         if route.priced_as is None and self._desk.machine is not None:
             used = seconds if visit.call.machine_s is None else visit.call.machine_s
             tried.machine_cost, tried.machine_currency = self._desk.machine.cost(used), self._desk.machine.currency
@@ -272,7 +284,7 @@ class Door:
     async def _keep(self, visit: Visit, status: int, finished: bool, answer: bytes | None) -> None:
         told = Told(status, finished, answer, visit.answered_by, visit.started, visit.first_byte, looks=visit.looks)
         key = visit.allowed.key.id if visit.allowed else None
-        visit.kept = True
+        visit.kept, visit.status = True, status
         await self._desk.recorder.keep(visit.call, key, told, visit.tried)
         name = visit.call.model if visit.call.model in self._desk.routes.roster.served else "upstream"
         self._desk.metrics.request(self._endpoint.name, name, status, time.perf_counter() - visit.started)

@@ -22,6 +22,10 @@ class Keyring:
         known = await asyncio.to_thread(every, self._store)
         self._allowed = {key.sha256: self._same_or_new(key) for key in known}
 
+    def name_of(self, id: str) -> str:
+        """A key's name, for the log."""
+        return next((each.key.name for each in self._allowed.values() if each.key.id == id), id)
+
     def whose(self, secret: str | None) -> Allowed | None:
         """The key's limits, None for a caller with a key of another house. Raises `GatewayError` of 401."""
         allowed = self._living(secret)

@@ -59,6 +59,7 @@ class Tried:
     price: Price | None
     machine_cost: int | None = None
     machine_currency: str | None = None
+    span: str | None = None
 
 
 @dataclass(slots=True)
@@ -79,11 +80,20 @@ class Told:
 
 
 class Recorder:
-    """Writes entries. `redaction` makes a fresh one for each exchange, `pseudonym` stands for a person's id."""
+    """Writes entries. `redaction` makes a fresh one for each exchange, `pseudonym` stands for a person's id.
+
+    `line` writes a line of the log, where there is one a request.
+    """
 
     def __init__(
-        self, journal: Journal, policy: Policy, redaction: Callable[[], Hiding], pseudonym: Callable[[str], str]
+        self,
+        journal: Journal,
+        policy: Policy,
+        redaction: Callable[[], Hiding],
+        pseudonym: Callable[[str], str],
+        line: Callable[[Entry], None] | None = None,
     ) -> None:
+        self._line = line
         self._journal = journal
         self._policy = policy
         self._redaction = redaction
@@ -92,8 +102,11 @@ class Recorder:
 
     async def keep(self, call: Call, key: str | None, told: Told, tried: list[Tried]) -> None:
         """Returns when it is on disk; raises `ResourceError` where the policy is to refuse."""
+        entry = self._entry(call, key, told, tried)
+        if self._line is not None:
+            self._line(entry)
         try:
-            await self._journal.append(encode(self._entry(call, key, told, tried)))
+            await self._journal.append(encode(entry))
         except ResourceError:
             if self._policy == "refuse":
                 raise

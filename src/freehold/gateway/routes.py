@@ -5,6 +5,7 @@ A name that is not deployed goes to the default upstream, where there is one.
 
 import contextlib
 import hashlib
+import logging
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,12 +18,15 @@ from freehold.gateway.call import Call, Caller
 from freehold.gateway.embeddings import EmbedderSource
 from freehold.gateway.endpoints import CHAT
 from freehold.gateway.faults import GatewayError
+from freehold.gateway.reload import To
 from freehold.gateway.roster import Roster, Served
 from freehold.gateway.rules import Rules
 from freehold.gateway.sources import OwnedSource, Source, failed
 from freehold.gateway.translate import check_sayable, spoken
 from freehold.gateway.upstream import Upstream, resolved_key
 from freehold.store.deployments import Deployment, EmbedderTarget, RemoteTarget, Target, target_name
+
+log = logging.getLogger(__name__)
 
 DEPLOYED_TRIES = 2  # the default upstream is tried once: its callers retry themselves, as they did before
 
@@ -61,6 +65,13 @@ class Routes:
     upstream_guardrails: str | None = None
     _breakers: dict[str, Breaker] = field(default_factory=dict)
     _remotes: dict[tuple[str, str | None, str | None], Upstream] = field(default_factory=dict)
+
+    def redirect(self, to: To) -> None:
+        """Send what is not owned elsewhere from the next request on."""
+        if (self.upstream, self.upstream_key) != (to.upstream, to.upstream_key):
+            log.warning("what is not owned here goes to %s now", to.upstream or "no upstream")
+        self.upstream, self.upstream_key = to.upstream, to.upstream_key
+        self.upstream_guardrails = to.upstream_guardrails
 
     def plan(self, call: Call) -> Plan:
         """Where this request may go; raises where that is nowhere."""

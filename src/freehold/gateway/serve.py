@@ -11,22 +11,24 @@ import ipaddress
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Protocol
 
 import aiohttp
 import uvloop
-from granian.constants import Interfaces
+from granian.constants import Interfaces, SSLProtocols
 from granian.server.embed import Server
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from freehold.data.redact import Redaction
 from freehold.data.subject import Subjects
-from freehold.errors import RefusedError, ResourceError
-from freehold.gateway import retention, rollback
+from freehold.errors import RefusedError, ResourceError, UserError
+from freehold.gateway import logs, reload, retention, rollback
 from freehold.gateway.app import build
 from freehold.gateway.arena import ArenaPages
 from freehold.gateway.ask import announced
@@ -46,8 +48,10 @@ from freehold.gateway.owners import Owners
 from freehold.gateway.prices import follow as follow_prices
 from freehold.gateway.prices import read as read_prices
 from freehold.gateway.recorder import NoRedaction, Policy, Recorder
+from freehold.gateway.reload import To
 from freehold.gateway.roster import LOOK_EVERY_S, Roster
 from freehold.gateway.routes import Routes
+from freehold.gateway.traces import Traces
 from freehold.records import Record
 from freehold.store.database import Store, connect
 from freehold.store.sealed import Vault
@@ -64,8 +68,9 @@ class Settings(Record, frozen=True, kw_only=True):
     `upstream` is the address (up to and including /v1) that every model not owned here goes to; `upstream_key` is a
     reference such as ${OPENAI_API_KEY}, for callers with one of Freehold's own keys. `upstream_guardrails` names the
     deployment whose guardrails hold for what goes there. `max_body` is in bytes. `on_full` says what happens when the
-    disk takes nothing. `machine_hour` is what an hour of this machine costs.
-    `beyond_loopback` is the explicit word without which only this machine is served; it makes keys a must.
+    disk takes nothing. `machine_hour` is what an hour of this machine costs. `tls_cert` and `tls_key` are PEM files.
+    `beyond_loopback` is the explicit word without which other machines are served over TLS only; keys are a must then.
+    `log_json` writes a line a request. `traces` is an OTLP collector's address.
     """
 
     host: str = "127.0.0.1"
@@ -80,11 +85,20 @@ class Settings(Record, frozen=True, kw_only=True):
     currency: str = "USD"
     beyond_loopback: bool = False
     require_keys: bool = False
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    log_json: bool = False
+    traces: str | None = None
 
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
+
+    @property
+    def to(self) -> To:
+        """Where what is not owned goes, by the options."""
+        return To(self.upstream, self.upstream_key, self.upstream_guardrails)
 
 
 class Room(Protocol):
@@ -128,9 +142,11 @@ def listen(app: ASGIApp, settings: Settings, ready: Callable[[], None]) -> None:
 
 
 async def _signal() -> None:
-    stop = asyncio.Event()
+    """Until SIGTERM or Ctrl-C. SIGHUP asks for what happens anyway, within a second, and must not end the process."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: log.warning("SIGHUP: what is configured is followed anyway"))
     await stop.wait()
 
 
@@ -169,6 +185,7 @@ async def serving(
             follow_prices(workspace.root, desk.reprice, LOOK_EVERY_S),
             rollback.watch(workspace, store),
             retention.keep(workspace),
+            reload.follow(workspace.root, settings.to, desk.routes.redirect, LOOK_EVERY_S),
         ]
         batches = _Batches(workspace, store, desk)
         works.append(batches.follow())
@@ -179,7 +196,7 @@ async def serving(
             more = [*more, *room.routes()]
         await stack.enter_async_context(_background(*works))
         await stack.enter_async_context(listening(build(desk, store, more), settings))
-        stack.enter_context(announced(workspace, settings.url))
+        stack.enter_context(announced(workspace, settings.url, settings.tls_cert))
         yield roster
 
 
@@ -210,13 +227,28 @@ async def _desk(
     return Desk(
         routes=Routes(roster, http, settings.upstream, settings.upstream_key, settings.upstream_guardrails),
         keyring=keyring,
-        recorder=Recorder(journal, settings.on_full, Redaction if settings.redact else NoRedaction, people.pseudonym),
+        recorder=Recorder(
+            journal,
+            settings.on_full,
+            Redaction if settings.redact else NoRedaction,
+            people.pseudonym,
+            logs.request_line(keyring.name_of) if settings.log_json else None,
+        ),
         prices=prices,
         machine=machine,
         max_body=settings.max_body,
         store_failing=lambda: keeper.failing,
         checks=checks,
+        traces=_traces(settings, stack),
     )
+
+
+def _traces(settings: Settings, stack: AsyncExitStack) -> Traces | None:
+    if settings.traces is None:
+        return None
+    traces = Traces(settings.traces)
+    stack.callback(traces.close)
+    return traces
 
 
 def _client() -> aiohttp.ClientSession:
@@ -237,7 +269,17 @@ async def _follow(keyring: Keyring) -> None:
 @asynccontextmanager
 async def listening(app: ASGIApp, settings: Settings) -> AsyncIterator[None]:
     """Answer on the port while the block runs; then close it and wait for the answers under way."""
-    server = Server(app, settings.host, settings.port, interface=Interfaces.ASGINL, log_enabled=False, backlog=1024)
+    server = Server(
+        app,
+        settings.host,
+        settings.port,
+        interface=Interfaces.ASGINL,
+        log_enabled=False,
+        backlog=1024,
+        ssl_cert=Path(settings.tls_cert) if settings.tls_cert else None,
+        ssl_key=Path(settings.tls_key) if settings.tls_key else None,
+        ssl_protocol_min=SSLProtocols.tls12,
+    )
     running = asyncio.create_task(server.serve())
     try:
         await _answers(settings, running)
@@ -271,10 +313,11 @@ async def _answers(settings: Settings, serving: "asyncio.Task[None]") -> None:
 
 def check_address(settings: Settings) -> None:
     """Refuse a port that is in use, and an address beyond this machine without the explicit word."""
-    if not is_loopback(settings.host) and not settings.beyond_loopback:
+    check_tls(settings)
+    if not is_loopback(settings.host) and not settings.beyond_loopback and settings.tls_cert is None:
         raise RefusedError(
-            f"{settings.host} is reachable from other machines; give --beyond-loopback if that is meant, "
-            "and only behind something that speaks TLS"
+            f"{settings.host} is reachable from other machines; give --tls-cert and --tls-key, or --beyond-loopback "
+            "where something in front of it speaks TLS"
         )
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -286,6 +329,21 @@ def check_address(settings: Settings) -> None:
                 f"{settings.host}:{settings.port} cannot be served from ({error.strerror}); "
                 "stop what uses it, or name another with --port"
             ) from None
+
+
+def check_tls(settings: Settings) -> None:
+    """Refuse a certificate without its key, and files that are no such pair."""
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise UserError("--tls-cert and --tls-key come together")
+    if settings.tls_cert is None or settings.tls_key is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key, password="")
+    except OSError as error:  # an SSLError is one
+        why = error.strerror or type(error).__name__
+        raise UserError(
+            f"{settings.tls_cert} and {settings.tls_key} are no PEM certificate and its key ({why})"
+        ) from None
 
 
 def is_loopback(host: str) -> bool:

@@ -23,7 +23,7 @@ def connect(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     try:
-        engine = create_engine(parsed)
+        engine = create_engine(parsed, hide_parameters=True)  # an error must not repeat what was to be stored
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             f"FREEHOLD_DATABASE: {parsed.get_backend_name()} needs {error.name}; "
