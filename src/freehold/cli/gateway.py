@@ -38,6 +38,7 @@ def serve(  # noqa: PLR0913 (one parameter an option)
     log_format: Annotated[
         Literal["text", "json"], typer.Option(help="json writes a line a request, without content.")
     ] = "text",
+    workers: Annotated[int, typer.Option(help="How many processes answer, on one port and one store.", min=1)] = 1,
     traces: Annotated[
         str | None, typer.Option(help="An OTLP collector, such as http://127.0.0.1:4318: send OpenTelemetry traces.")
     ] = None,
@@ -71,6 +72,7 @@ def serve(  # noqa: PLR0913 (one parameter an option)
         tls_key=tls_key,
         log_json=log_format == "json",
         traces=traces,
+        workers=workers,
     )
     gateway.check_address(settings)
     if upstream_guardrails is not None:
@@ -88,6 +90,10 @@ def serve(  # noqa: PLR0913 (one parameter an option)
             say(f"every model not owned here goes to {upstream} with the caller's key")
 
     with logging_to_stderr(log_format):
+        if workers > 1:
+            from freehold.gateway.workers import run
+
+            return run(workspace, settings, backends.of(workspace), ready, f"{Console.__module__}:{Console.__name__}")
         gateway.serve(workspace, settings, backends.of(workspace), ready, Console)
 
 

@@ -19,6 +19,7 @@ from freehold.gateway.call import caller_of
 from freehold.gateway.door import Desk, Door
 from freehold.gateway.endpoints import ENDPOINTS
 from freehold.gateway.faults import fault_of, unserved
+from freehold.gateway.metrics import Metrics
 from freehold.gateway.relay import PATHS, Relay
 from freehold.gateway.upstream import resolved_key
 from freehold.store import exchanges
@@ -128,12 +129,18 @@ class Pages:
         return Response(msgspec.json.encode(status), 503 if failing else 200, media_type="application/json")
 
     async def metrics(self, _: Request) -> Response:
+        desk = self._desk
+        metrics, values, failing = desk.metrics, desk.gauges, desk.store_failing()
+        if desk.tally is not None:
+            total = await desk.tally.sum(values)
+            metrics, values, failing = Metrics(), total.gauges, total.failing
+            metrics.add(total.counts)
         gauges = {
-            "freehold_store_failing": ("1 while the store takes nothing.", float(self._desk.store_failing())),
-            "freehold_cache_bytes": ("Answers kept in memory, in bytes.", float(self._desk.caches.size)),
-            "freehold_uncaptured": ("Answers sent without a record.", float(self._desk.recorder.uncaptured)),
+            "freehold_store_failing": ("1 while the store takes nothing.", float(failing)),
+            "freehold_cache_bytes": ("Answers kept in memory, in bytes.", values["freehold_cache_bytes"]),
+            "freehold_uncaptured": ("Answers sent without a record.", values["freehold_uncaptured"]),
         }
-        return Response(self._desk.metrics.text(gauges), media_type="text/plain; version=0.0.4")
+        return Response(metrics.text(gauges), media_type="text/plain; version=0.0.4")
 
     async def _upstream_models(self, request: Request) -> list[dict[str, Any]]:
         """What the upstream lists; nothing where it cannot be asked."""

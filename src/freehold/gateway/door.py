@@ -27,13 +27,14 @@ from freehold.gateway.faults import GatewayError
 from freehold.gateway.guardrails import JUDGE_TOKENS, QUESTION_TOKENS, Look
 from freehold.gateway.hangup import Hangup
 from freehold.gateway.keyring import Keyring
-from freehold.gateway.limits import Allowed, Reservation
+from freehold.gateway.limits import Allowed, Limits, OwnLimits, Reservation
 from freehold.gateway.machine import MachinePrice
 from freehold.gateway.metrics import Metrics
 from freehold.gateway.prices import Prices
 from freehold.gateway.recorder import Recorder, Told, Tried, cost_of
 from freehold.gateway.routes import Plan, Route, Routes
 from freehold.gateway.rules import Rules
+from freehold.gateway.shared import Tally
 from freehold.gateway.sources import Failure, Headers, SourceError, Whole
 from freehold.gateway.tokens import Tokens, Usage, counted, reported
 from freehold.gateway.traces import Ended, Traces, Trail
@@ -64,10 +65,17 @@ class Desk:
     store_failing: Callable[[], bool]
     checks: CheckPool
     caches: Caches = field(default_factory=Caches)
+    limits: Limits = field(default_factory=OwnLimits)
     traces: Traces | None = None
+    tally: Tally | None = None
     metrics: Metrics = field(default_factory=Metrics)
     shadows: set["asyncio.Task[None]"] = field(default_factory=set)
     under_way: int = 0  # requests that somebody waits for; the lines of batches are none
+
+    @property
+    def gauges(self) -> dict[str, float]:
+        """What stands now, by its name at /metrics."""
+        return {"freehold_cache_bytes": float(self.caches.size), "freehold_uncaptured": float(self.recorder.uncaptured)}
 
     def reprice(self, prices: Prices) -> None:
         """Take other prices from the next attempt on."""
@@ -140,7 +148,7 @@ class Door:
             allowed.may_use(call.model)
         plan = self._desk.routes.plan(call)
         if allowed is not None:
-            held = self._reserve(allowed, call, plan)
+            held = await self._reserve(allowed, call, plan)
         visit = Visit(call, plan, allowed, held, started)
         if self._desk.traces is not None:
             visit.trail = self._desk.traces.begin(call)
@@ -304,7 +312,7 @@ class Door:
             marks.append((b"x-freehold-answered-by", visit.answered_by.encode()))
         return marks
 
-    def _reserve(self, allowed: Allowed, call: Call, plan: Plan) -> Reservation:
+    async def _reserve(self, allowed: Allowed, call: Call, plan: Plan) -> Reservation | None:
         """Hold what the request may take at most, by its size and the bound that it names."""
         at = time.time_ns() // 1000
         bound = _bound(call.content)
@@ -314,7 +322,8 @@ class Door:
             read = Tokens(input=max(len(call.content), bound) + QUESTION_TOKENS, output=JUDGE_TOKENS)
             each = self._most(judge, read, allowed, at)
             cost = None if each is None or cost is None else cost + each
-        return allowed.reserve(len(call.content) // 4 + bound, cost, at)
+        wanted = Reservation(tokens=len(call.content) // 4 + bound, most=cost)
+        return await self._desk.limits.reserve(allowed, call.id, wanted, at)
 
     def _most(self, routes: list[Route], most: Tokens, allowed: Allowed, at: int) -> int | None:
         """The most that one answer of these targets can cost; None where no price is known."""
@@ -334,7 +343,7 @@ class Door:
         costs = [cost_of(tried) for tried in visit.tried]
         spent = sum(cost for cost, unit in costs if cost is not None and unit == currency)
         tokens = sum(tried.tokens.input + tried.tokens.output for tried in visit.tried)
-        visit.allowed.settle(visit.held, tokens, spent)
+        self._desk.limits.settle(visit.allowed, visit.call.id, visit.held, (tokens, spent))
 
     def _cast_shadow(self, visit: Visit, route: Route) -> None:
         """Ask the second target in the background; where too many are under way, this one is left out."""

@@ -89,8 +89,10 @@ class _Segment:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"{time.time_ns():020d}-{os.getpid()}.journal"
-        self._file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+        made = self.path.with_suffix(".new")  # it has its name once it is locked: unlocked, it would be a dead one's
+        self._file = os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
+        made.rename(self.path)
         self.size = 0
         directory = os.open(folder, os.O_RDONLY)
         os.fsync(directory)

@@ -26,7 +26,7 @@ _ENTRY = msgspec.msgpack.Decoder(Entry)
 class Keeper:
     """A thread that follows the journal. `failing` tells whether the store takes nothing at present."""
 
-    def __init__(self, folder: Path, store: Store, open_segment: Callable[[], Path]) -> None:
+    def __init__(self, folder: Path, store: Store, open_segment: Callable[[], Path | None]) -> None:
         self._folder = folder
         self._store = store
         self._open_segment = open_segment
@@ -50,8 +50,11 @@ class Keeper:
         try:
             current = self._open_segment()
             for path in journal.segments(self._folder):
+                ended = path != current and not journal.is_written(
+                    path
+                )  # asked first: it may be written while it is read
                 self._offsets[path] = carry(path, self._store, self._offsets.get(path, 0))
-                if path != current and not journal.is_written(path):
+                if ended:
                     path.unlink()
                     del self._offsets[path]
             self.failing = False
@@ -81,8 +84,9 @@ def recover(folder: Path, store: Store) -> None:
     """Bring the store up to date with the journal; segments of processes that are gone are then deleted."""
     for path in journal.segments(folder):
         try:
+            ended = not journal.is_written(path)
             carry(path, store)
-            if not journal.is_written(path):
+            if ended:
                 path.unlink()
         except FileNotFoundError:
             continue  # the running gateway's keeper was quicker

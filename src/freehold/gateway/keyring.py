@@ -26,6 +26,10 @@ class Keyring:
         """A key's name, for the log."""
         return next((each.key.name for each in self._allowed.values() if each.key.id == id), id)
 
+    def of(self, id: str) -> Allowed | None:
+        """A key's limits by its id."""
+        return next((each for each in self._allowed.values() if each.key.id == id), None)
+
     def whose(self, secret: str | None) -> Allowed | None:
         """The key's limits, None for a caller with a key of another house. Raises `GatewayError` of 401."""
         allowed = self._living(secret)

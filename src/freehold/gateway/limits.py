@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from freehold.gateway.faults import GatewayError
 from freehold.store.keys import Key
@@ -41,6 +42,7 @@ class Reservation:
     tokens: int = 0
     cost: int = 0
     period: str = ""
+    most: int | None = None  # what it may cost at most; None is unknown
 
 
 class Allowed:
@@ -55,6 +57,12 @@ class Allowed:
         self._period = ""
         self._spent = 0
         self._reserved = 0
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is anything to count."""
+        limits = self.key.allowance
+        return limits.budget is not None or bool(limits.requests_per_minute or limits.tokens_per_minute)
 
     def may_use(self, model: str) -> None:
         """Raises `GatewayError` of 403 where the key is not for this model."""
@@ -123,6 +131,26 @@ class Allowed:
             start = datetime.fromisoformat(begin).replace(tzinfo=UTC)
             self._spent = self._spent_since(int(start.timestamp() * 1e6)) if self.key.allowance.budget else 0
         return current
+
+
+class Limits(Protocol):
+    """Where reservations are held: in this process, or for several workers in their house."""
+
+    async def reserve(self, allowed: Allowed, exchange: str, held: Reservation, now_us: int) -> Reservation | None:
+        """Hold what is wanted; raises `GatewayError` of 402 or 429. None where there is nothing to settle."""
+
+    def settle(self, allowed: Allowed, exchange: str, held: Reservation, spent: tuple[int, int]) -> None:
+        """Exchange a reservation for the tokens and pico-units that it came to."""
+
+
+class OwnLimits:
+    """The limits of a gateway that is one process."""
+
+    async def reserve(self, allowed: Allowed, exchange: str, held: Reservation, now_us: int) -> Reservation | None:
+        return allowed.reserve(held.tokens, held.most, now_us)
+
+    def settle(self, allowed: Allowed, exchange: str, held: Reservation, spent: tuple[int, int]) -> None:
+        allowed.settle(held, *spent)
 
 
 def _until_next(period: str, now_us: int) -> int | None:

@@ -7,11 +7,26 @@ not deployed here counts as `upstream`.
 from bisect import bisect_left
 from collections import Counter
 
+import msgspec
+
 _BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
+class Counts(msgspec.Struct):
+    """Counters on their way from one process to another: labels and numbers."""
+
+    requests: list[tuple[tuple[str, str, int], int]] = []
+    attempts: list[tuple[tuple[str, str], int]] = []
+    tokens: list[tuple[tuple[str, str], int]] = []
+    guardrails: list[tuple[tuple[str, str, str], int]] = []
+    guardrail_seconds: list[tuple[tuple[str, str], float]] = []
+    cache: list[tuple[tuple[str, str], int]] = []
+    buckets: list[int] = []
+    seconds: float = 0.0
+
+
 class Metrics:
-    """Counters of one process."""
+    """Counters of one process, or of several together."""
 
     def __init__(self) -> None:
         self._requests: Counter[tuple[str, str, int]] = Counter()
@@ -22,6 +37,31 @@ class Metrics:
         self._guardrails: Counter[tuple[str, str, str]] = Counter()
         self._guardrail_seconds: Counter[tuple[str, str]] = Counter()
         self._cache: Counter[tuple[str, str]] = Counter()
+
+    def counts(self) -> Counts:
+        """Everything that was counted so far."""
+        return Counts(
+            requests=list(self._requests.items()),
+            attempts=list(self._attempts.items()),
+            tokens=list(self._tokens.items()),
+            guardrails=list(self._guardrails.items()),
+            guardrail_seconds=list(self._guardrail_seconds.items()),
+            cache=list(self._cache.items()),
+            buckets=list(self._buckets),
+            seconds=self._seconds,
+        )
+
+    def add(self, counts: Counts) -> None:
+        """Count what another process counted, too."""
+        self._requests.update(dict(counts.requests))
+        self._attempts.update(dict(counts.attempts))
+        self._tokens.update(dict(counts.tokens))
+        self._guardrails.update(dict(counts.guardrails))
+        self._cache.update(dict(counts.cache))
+        for labels, seconds in counts.guardrail_seconds:
+            self._guardrail_seconds[labels] += seconds  # type: ignore[assignment]  # a sum, and no count
+        self._buckets = [own + other for own, other in zip(self._buckets, counts.buckets, strict=True)]
+        self._seconds += counts.seconds
 
     def request(self, endpoint: str, model: str, status: int, seconds: float) -> None:
         self._requests[endpoint, model, status] += 1

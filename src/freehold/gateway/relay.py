@@ -18,6 +18,7 @@ from freehold.gateway.door import Desk
 from freehold.gateway.endpoints import Endpoint
 from freehold.gateway.faults import GatewayError
 from freehold.gateway.hangup import Hangup
+from freehold.gateway.limits import Reservation
 from freehold.gateway.recorder import Told, Tried
 from freehold.gateway.sources import Failure
 from freehold.gateway.tokens import Tokens
@@ -55,7 +56,9 @@ class Relay:
         if allowed is not None:
             caller.secret = None
             allowed.may_use(call.model)
-            allowed.settle(allowed.reserve(0, None, time.time_ns() // 1000), 0, 0)
+            held = await self._desk.limits.reserve(allowed, call.id, Reservation(), time.time_ns() // 1000)
+            if held is not None:
+                self._desk.limits.settle(allowed, call.id, held, (0, 0))
         key = allowed.key.id if allowed else None
         status, finished, failure = 502, False, Failure.SERVER
         try:

@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
@@ -27,7 +28,7 @@ from starlette.types import ASGIApp
 
 from freehold.data.redact import Redaction
 from freehold.data.subject import Subjects
-from freehold.errors import RefusedError, ResourceError, UserError
+from freehold.errors import FreeholdError, RefusedError, ResourceError, UserError
 from freehold.gateway import logs, reload, retention, rollback
 from freehold.gateway.app import build
 from freehold.gateway.arena import ArenaPages
@@ -51,7 +52,9 @@ from freehold.gateway.recorder import NoRedaction, Policy, Recorder
 from freehold.gateway.reload import To
 from freehold.gateway.roster import LOOK_EVERY_S, Roster
 from freehold.gateway.routes import Routes
+from freehold.gateway.shared import SharedChildren, SharedEmbedders, SharedLimits, Tally
 from freehold.gateway.traces import Traces
+from freehold.gateway.wire import Asking
 from freehold.records import Record
 from freehold.store.database import Store, connect
 from freehold.store.sealed import Vault
@@ -70,7 +73,7 @@ class Settings(Record, frozen=True, kw_only=True):
     deployment whose guardrails hold for what goes there. `max_body` is in bytes. `on_full` says what happens when the
     disk takes nothing. `machine_hour` is what an hour of this machine costs. `tls_cert` and `tls_key` are PEM files.
     `beyond_loopback` is the explicit word without which other machines are served over TLS only; keys are a must then.
-    `log_json` writes a line a request. `traces` is an OTLP collector's address.
+    `log_json` writes a line a request. `traces` is an OTLP collector's address. `workers` is how many processes answer.
     """
 
     host: str = "127.0.0.1"
@@ -88,6 +91,7 @@ class Settings(Record, frozen=True, kw_only=True):
     tls_cert: str | None = None
     tls_key: str | None = None
     log_json: bool = False
+    workers: int = 1
     traces: str | None = None
 
     @property
@@ -110,6 +114,7 @@ class Room(Protocol):
 
 
 Opening = Callable[[Workspace, Store, Desk], Room]
+Ready = Callable[[list[str]], None]
 
 
 def serve(
@@ -135,13 +140,13 @@ def listen(app: ASGIApp, settings: Settings, ready: Callable[[], None]) -> None:
     async def run() -> None:
         async with listening(app, settings):
             ready()
-            await _signal()
+            await signalled()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
 
 
-async def _signal() -> None:
+async def signalled() -> None:
     """Until SIGTERM or Ctrl-C. SIGHUP asks for what happens anyway, within a second, and must not end the process."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -159,45 +164,84 @@ async def _until_signalled(
 ) -> None:
     async with serving(workspace, settings, backends, opening) as roster:
         ready(roster.names)
-        await _signal()
+        await signalled()
 
 
 @asynccontextmanager
 async def serving(
-    workspace: Workspace, settings: Settings, backends: Backends, opening: Opening | None = None
+    workspace: Workspace,
+    settings: Settings,
+    backends: Backends,
+    opening: Opening | None = None,
+    house: Asking | None = None,
+    number: int = 0,
 ) -> AsyncIterator[Roster]:
-    """Serve while the block runs; at its end no connection is taken, answers under way go out, children stop."""
+    """Serve while the block runs; at its end no connection is taken, answers under way go out, children stop.
+
+    Of several workers each is given its number and its `house`, which does what only one process may do.
+    """
     store = connect(workspace.database_url)
-    children, embedders = Children(backends.engine_for), Embedders(backends.embedder_for)
+    children = Children(backends.engine_for) if house is None else SharedChildren(house)
+    embedders = Embedders(backends.embedder_for) if house is None else SharedEmbedders(house)
     async with AsyncExitStack() as stack:
         stack.callback(store.dispose)
         stack.push_async_callback(children.stop)
         stack.push_async_callback(embedders.stop)
-        await asyncio.to_thread(recover, workspace.root / JOURNAL, store)
-        await asyncio.to_thread(Subjects(workspace).hide_recorded, store)
+        if house is None:
+            await asyncio.to_thread(recover, workspace.root / JOURNAL, store)
+            await asyncio.to_thread(Subjects(workspace).hide_recorded, store)
         checks = CheckPool(workspace.root)
         stack.push_async_callback(checks.stop)
         roster = Roster(workspace, store, children, backends.load_classifier, embedders, checks.warm)
-        desk = await _desk(workspace, settings, store, roster, checks, stack)
+        journal = Journal(workspace.root / JOURNAL)
+        keeper = None if house is not None else Keeper(workspace.root / JOURNAL, store, lambda: journal.open_segment)
+        if keeper is not None:
+            stack.callback(keeper.close)
+        stack.callback(journal.close)  # before the keeper ends, so that it carries all of it
+        desk = await _desk(workspace, settings, roster, _Parts(store, journal, checks), stack)
         works = [
             roster.follow(),
-            _follow(desk.keyring),
+            follow_keys(desk.keyring),
             follow_prices(workspace.root, desk.reprice, LOOK_EVERY_S),
-            rollback.watch(workspace, store),
-            retention.keep(workspace),
             reload.follow(workspace.root, settings.to, desk.routes.redirect, LOOK_EVERY_S),
         ]
+        if keeper is not None:
+            works += [rollback.watch(workspace, store), retention.keep(workspace)]
+            desk.store_failing = lambda: keeper.failing
+        elif house is not None:
+            desk.tally = Tally(house, desk.metrics)
+            desk.limits, desk.store_failing = SharedLimits(house), desk.tally.is_failing
+            works.append(_tell(desk, desk.tally))
         batches = _Batches(workspace, store, desk)
         works.append(batches.follow())
         more = [*ArenaPages(desk, workspace, store).routes(), *batches.routes]
         if opening is not None:
             room = opening(workspace, store, desk)
-            works.append(room.follow())
+            if number == 0:
+                works.append(room.follow())
             more = [*more, *room.routes()]
-        await stack.enter_async_context(_background(*works))
+        await stack.enter_async_context(background(*works))
         await stack.enter_async_context(listening(build(desk, store, more), settings))
-        stack.enter_context(announced(workspace, settings.url, settings.tls_cert))
+        if house is None:
+            stack.enter_context(announced(workspace, settings.url, settings.tls_cert))
         yield roster
+
+
+@dataclass
+class _Parts:
+    """What a desk is made of besides."""
+
+    store: Store
+    journal: Journal
+    checks: CheckPool
+
+
+async def _tell(desk: Desk, tally: Tally) -> None:
+    """Of several workers: tell the house every second what was counted here."""
+    while True:
+        with contextlib.suppress(FreeholdError):  # the house is gone, and so is this worker in a moment
+            await tally.sum(desk.gauges)
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 class _Batches:
@@ -211,16 +255,10 @@ class _Batches:
         self.routes = [*files.routes(), *BatchPages(store, vault, owners, work.begun).routes()]
 
 
-async def _desk(
-    workspace: Workspace, settings: Settings, store: Store, roster: Roster, checks: CheckPool, stack: AsyncExitStack
-) -> Desk:
+async def _desk(workspace: Workspace, settings: Settings, roster: Roster, parts: _Parts, stack: AsyncExitStack) -> Desk:
     prices, people = read_prices(workspace.root), Subjects(workspace)
-    journal = Journal(workspace.root / JOURNAL)
-    keeper = Keeper(workspace.root / JOURNAL, store, lambda: journal.open_segment)
-    stack.callback(keeper.close)
-    stack.callback(journal.close)
     http = await stack.enter_async_context(_client())
-    keyring = Keyring(store, required=settings.require_keys or not is_loopback(settings.host))
+    keyring = Keyring(parts.store, required=settings.require_keys or not is_loopback(settings.host))
     await keyring.refresh()
     await roster.refresh()
     machine = MachinePrice(settings.machine_hour, settings.currency) if settings.machine_hour is not None else None
@@ -228,7 +266,7 @@ async def _desk(
         routes=Routes(roster, http, settings.upstream, settings.upstream_key, settings.upstream_guardrails),
         keyring=keyring,
         recorder=Recorder(
-            journal,
+            parts.journal,
             settings.on_full,
             Redaction if settings.redact else NoRedaction,
             people.pseudonym,
@@ -237,8 +275,8 @@ async def _desk(
         prices=prices,
         machine=machine,
         max_body=settings.max_body,
-        store_failing=lambda: keeper.failing,
-        checks=checks,
+        store_failing=lambda: False,
+        checks=parts.checks,
         traces=_traces(settings, stack),
     )
 
@@ -257,7 +295,8 @@ def _client() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, headers={"accept-encoding": "identity"})
 
 
-async def _follow(keyring: Keyring) -> None:
+async def follow_keys(keyring: Keyring) -> None:
+    """Look at the keys again for ever."""
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
         try:
@@ -290,7 +329,7 @@ async def listening(app: ASGIApp, settings: Settings) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _background(*works: Coroutine[None, None, None]) -> AsyncIterator[None]:
+async def background(*works: Coroutine[None, None, None]) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(work) for work in works]
     try:
         yield
