@@ -89,7 +89,7 @@ echo "   and in a run that is killed and goes on, on real messages"
 python - "$shared" <<'P'
 import csv, sys
 labels = ["activate_my_card", "age_limit", "apple_pay_or_google_pay", "atm_support"]
-for split, most in (("train", 40), ("test", 8)):
+for split, most in (("train", 25), ("test", 8)):
     rows = list(csv.DictReader(open(f"{sys.argv[1]}/banking77/{split}.csv")))
     kept = [row for label in labels for row in [each for each in rows if each["category"] == label][:most]]
     writer = csv.DictWriter(open(f"{split}.csv", "w", newline=""), fieldnames=list(rows[0]))
@@ -102,7 +102,7 @@ description: Name the intent of a message to a bank.
 answer: {type: label, labels: [activate_my_card, age_limit, apple_pay_or_google_pay, atm_support]}
 data: {source: train.csv, held_out: test.csv, input: text, answer: category}
 use: {commercial: true}
-tune: {method: lora, epochs: 2}
+tune: {method: lora, epochs: 1}
 guard: {}
 judge: {model: smollm2-135m-instruct, rubric: "The right intent, and nothing else."}
 scorers: [chrf, bleu, rouge_l, similarity, language, answered, "latency:2000", "cost:0.15,0.60", "regex:[a-z_]+",
