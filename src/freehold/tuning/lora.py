@@ -5,9 +5,8 @@ y = W x + (alpha / rank) · B A x, with W frozen, A random, B zero (Hu et al. 20
 
 import math
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -18,9 +17,13 @@ from freehold.tuning.recipe import LoraRecipe, frozen_layers
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from freehold.tuning.joined import Adapter
+
 ADAPTER_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_GATED = ("gate_proj", "up_proj")
+_SHARING = (("q_proj", "k_proj", "v_proj"), _GATED)  # layers that read the same input
 
 
 def add_adapters(model: "nn.Module", recipe: LoraRecipe, seed: int) -> "dict[str, nn.Parameter]":
@@ -29,25 +32,37 @@ def add_adapters(model: "nn.Module", recipe: LoraRecipe, seed: int) -> "dict[str
 
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
-    parameters: dict[str, nn.Parameter] = {}
-    for name, parent, leaf, linear in list(_targets(model, frozen_layers(recipe, model.config.num_hidden_layers))):
-        adapted = _adapted(linear, recipe, generator)
-        setattr(parent, leaf, adapted)
-        parameters[f"base_model.model.{name}.lora_A.weight"] = adapted.lora_a
-        parameters[f"base_model.model.{name}.lora_B.weight"] = adapted.lora_b
-    if not parameters:
+    found: dict[str, dict[str, _Target]] = {}
+    for name, linear in _targets(model, frozen_layers(recipe, model.config.num_hidden_layers)):
+        parent, _, leaf = name.rpartition(".")
+        found.setdefault(parent, {})[leaf] = _Target(name, linear, _drawn(linear, recipe, generator))
+    if not found:
         raise ModelFileError(f"the base has none of the layers {', '.join(TARGETS)}; it cannot carry an adapter")
-    return parameters
+    for parent, leaves in found.items():
+        _put_on(model, parent, leaves, recipe.alpha / recipe.rank)
+    return {
+        f"base_model.model.{each.name}.lora_{half}.weight": parameter
+        for leaves in found.values()
+        for each in leaves.values()
+        for half, parameter in zip("AB", each.adapter, strict=True)
+    }
 
 
-def _targets(model: "nn.Module", first: int) -> "Iterator[tuple[str, nn.Module, str, nn.Linear]]":
+class _Target(NamedTuple):
+    """A linear layer that gets an adapter, by its name in the model."""
+
+    name: str
+    linear: "nn.Linear"
+    adapter: "Adapter"
+
+
+def _targets(model: "nn.Module", first: int) -> "Iterator[tuple[str, nn.Linear]]":
     """The linear layers that may carry an adapter, of the model's layers from number `first` on."""
     from torch import nn
 
     for name, module in model.named_modules():
-        parent_name, _, leaf = name.rpartition(".")
-        if leaf in TARGETS and isinstance(module, nn.Linear) and layer_of(name) >= first:
-            yield name, model.get_submodule(parent_name), leaf, module
+        if name.rpartition(".")[2] in TARGETS and isinstance(module, nn.Linear) and layer_of(name) >= first:
+            yield name, module
 
 
 def layer_of(name: str) -> int:
@@ -56,38 +71,60 @@ def layer_of(name: str) -> int:
     return int(parts[parts.index("layers") + 1])
 
 
-def _adapted(linear: "nn.Linear", recipe: LoraRecipe, generator: Any) -> Any:  # noqa: ANN401 (torch types)
-    """A linear layer with an adapter beside it: A uniform with variance 1 / inputs, B zero, both in float32."""
+def _drawn(linear: "nn.Linear", recipe: LoraRecipe, generator: Any) -> "Adapter":  # noqa: ANN401 (torch types)
+    """A new adapter: A uniform with variance 1 / inputs, B zero, both in float32."""
     import torch
+    from torch import nn
+
+    from freehold.tuning.joined import Adapter
 
     draw = torch.rand(recipe.rank, linear.in_features, generator=generator) * 2 - 1
     zero = torch.zeros(linear.out_features, recipe.rank)
     on = linear.weight.device
-    return _adapted_class()(
-        linear, (draw / math.sqrt(linear.in_features)).to(on), zero.to(on), recipe.alpha / recipe.rank
-    )
+    return Adapter(nn.Parameter((draw / math.sqrt(linear.in_features)).to(on)), nn.Parameter(zero.to(on)))
 
 
-@cache
-def _adapted_class() -> Any:  # noqa: ANN401
-    """The class of an adapted layer: one for all layers, so that the compiler sees one kind of layer, not thirty."""
-    from torch import nn
-    from torch.nn.functional import linear as product
+def _put_on(model: "nn.Module", name: str, leaves: "Mapping[str, _Target]", scale: float) -> None:
+    """Put joined products in the place of one module's linear layers, or of the whole where it is a gated MLP."""
+    from freehold.tuning.joined import Gated, Joined, members
 
-    class Adapted(nn.Module):  # type: ignore[misc]  # torch is untyped here
-        """The adapter is kept in float32 and computed in the input's type."""
+    made = {
+        group: Joined([leaves[leaf].linear for leaf in group], [leaves[leaf].adapter for leaf in group], scale)
+        for group in _groups(leaves)
+    }
+    parent = model.get_submodule(name)
+    if made.keys() == {_GATED, ("down_proj",)}:
+        whole = Gated(made[_GATED], made["down_proj",])
+        if computes_the_same(parent, whole, leaves["gate_proj"].linear):
+            outer, _, own = name.rpartition(".")
+            setattr(model.get_submodule(outer), own, whole)
+            return
+    for group, module in made.items():
+        for leaf, each in zip(group, members(module), strict=True):
+            setattr(parent, leaf, each)
 
-        def __init__(self, linear: "nn.Linear", a: "Tensor", b: "Tensor", scale: float) -> None:
-            super().__init__()
-            self.linear, self.scale = linear, scale
-            self.lora_a, self.lora_b = nn.Parameter(a), nn.Parameter(b)
 
-        def forward(self, x: "Tensor") -> "Tensor":
-            low = product(x, self.lora_a.to(x.dtype))
-            result: Tensor = self.linear(x) + product(low, (self.lora_b * self.scale).to(x.dtype))
-            return result
+def _groups(leaves: "Mapping[str, _Target]") -> list[tuple[str, ...]]:
+    """The layers that read the same input together, every other one alone."""
+    together = [
+        group
+        for group in _SHARING
+        if leaves.keys() >= {*group} and len({leaves[leaf].linear.bias is None for leaf in group}) == 1
+    ]
+    alone = leaves.keys() - {leaf for group in together for leaf in group}
+    return [*together, *((leaf,) for leaf in leaves if leaf in alone)]
 
-    return Adapted
+
+def computes_the_same(one: "nn.Module", other: "nn.Module", like: "nn.Module") -> bool:
+    """Whether two modules agree on a few random inputs that `like` (a module with a weight) could read."""
+    import torch
+
+    weight = next(like.parameters())
+    draw = torch.randn(4, weight.shape[-1], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        given = draw.to(weight.device, weight.dtype)
+        first, second = one(given).float(), other(given).float()
+    return bool((first - second).norm() <= 0.02 * first.norm())
 
 
 def save_adapter(folder: Path, tensors: "Mapping[str, Tensor]", recipe: LoraRecipe, base: str) -> None:

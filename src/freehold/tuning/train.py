@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -17,10 +17,12 @@ from freehold.progress import Progress, Step
 from freehold.records import LossPoint, digest
 from freehold.render import Rendered
 from freehold.tuning import frozen
+from freehold.tuning.allocator import memory_kept
 from freehold.tuning.base import load_base
 from freehold.tuning.batches import Tokens, ordered_batches, shuffled_batches, split_prefix
 from freehold.tuning.checkpoint import TrainerState, load_checkpoint, save_checkpoint
 from freehold.tuning.fit import must_checkpoint, saved_bytes
+from freehold.tuning.flat import Flat
 from freehold.tuning.forward import Packed, answer_loss, pack, prepare
 from freehold.tuning.frozen import FrozenStates, require_room, take_off
 from freehold.tuning.lora import add_adapters
@@ -55,11 +57,12 @@ class Trained:
 def train(job: TrainingJob, checkpoint: Path, progress: Progress) -> Trained:
     """Train to the end, from the checkpoint where there is one of this job."""
     total = job.recipe.epochs * len(job.train)
-    trainer = _Trainer(job, checkpoint, progress)
-    with progress.step("tune", total) as step:
-        trainer.resume(step)
-        trainer.run(step)
-    return trainer.result()
+    with memory_kept():
+        trainer = _Trainer(job, checkpoint, progress)
+        with progress.step("tune", total) as step:
+            trainer.resume(step)
+            trainer.run(step)
+        return trainer.result()
 
 
 class _Trainer:
@@ -71,9 +74,12 @@ class _Trainer:
         self._job, self._path = job, checkpoint
         self._model = load_base(job.base_folder)
         prepare(self._model)
-        self._parameters = add_adapters(self._model, job.recipe, job.seed)
+        self._weights = Flat(add_adapters(self._model, job.recipe, job.seed))
         self._optimizer = torch.optim.AdamW(
-            self._parameters.values(), lr=job.recipe.learning_rate, weight_decay=job.recipe.weight_decay, fused=True
+            [self._weights.parameter],
+            lr=job.recipe.learning_rate,
+            weight_decay=job.recipe.weight_decay,
+            fused=True,
         )
         self._prefix, tokens = split_prefix([*job.train, *job.validation])
         self._train, self._validation = tokens[: len(job.train)], tokens[len(job.train) :]
@@ -128,9 +134,9 @@ class _Trainer:
             )
         loss, count = self._loss(batch)
         (loss / count).backward()
-        clip_grad_norm_(self._parameters.values(), self._job.recipe.gradient_clip)
+        clip_grad_norm_([self._weights.parameter], self._job.recipe.gradient_clip)
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._weights.clear()
         return float(loss.detach()) / count
 
     def _loss(self, batch: list[Tokens]) -> "tuple[Tensor, int]":
@@ -220,30 +226,28 @@ class _Trainer:
         return round(total / count, 5)
 
     def _copy(self) -> "dict[str, Tensor]":
-        return {name: parameter.detach().to("cpu", copy=True) for name, parameter in self._parameters.items()}
+        return self._weights.named(self._weights.parameter.detach().to("cpu", copy=True))
 
     def _save(self) -> None:
         self._saved = time.monotonic()
-        tensors = {f"now.{name}": tensor for name, tensor in self._parameters.items()}
+        parts = {"now": self._weights.parameter.detach(), **self._optimizer.state[self._weights.parameter]}
+        tensors = {"step": parts.pop("step")} if "step" in parts else {}
+        for key, tensor in parts.items():
+            tensors |= {f"{key}.{name}": each for name, each in self._weights.named(tensor).items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
-        for name, parameter in self._parameters.items():
-            for key, value in self._optimizer.state[parameter].items():
-                tensors[f"{key}.{name}"] = value
         save_checkpoint(self._path, self._state, tensors)
 
     def _restore(self, tensors: "dict[str, Tensor]") -> None:
         import torch
 
+        kept: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            key, _, of = name.partition(".")
+            kept.setdefault(key, {})[of] = tensor
         with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                parameter.copy_(tensors[f"now.{name}"])
-                keys = ("step", "exp_avg", "exp_avg_sq")
-                self._optimizer.state[parameter] = {
-                    key: _like(tensors[f"{key}.{name}"], parameter, key) for key in keys
-                }
-        self._best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
-
-
-def _like(tensor: "Tensor", parameter: Any, key: str) -> "Tensor":  # noqa: ANN401
-    """Optimiser state back where its parameter lives; the step count stays on the CPU."""
-    return tensor if key == "step" else tensor.to(parameter.device)
+            self._weights.parameter.copy_(self._weights.joined(kept["now"]))
+        self._optimizer.state[self._weights.parameter] = {
+            "step": tensors["step"],  # stays on the CPU
+            **{key: self._weights.joined(kept[key]) for key in ("exp_avg", "exp_avg_sq")},
+        }
+        self._best = kept.get("best", {})

@@ -1,0 +1,42 @@
+"""The C library's allocator, told to keep what a training step frees for the next one.
+
+Left alone, glibc gives memory of a step's larger tensors back to the kernel, and every step pays for getting it again
+page by page: a seventh of the processor time of a step, measured on SmolLM2-135M. Elsewhere than on glibc nothing is
+done.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # malloc.h
+_KEPT = {_MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: (1 << 31) - 1, _TOP_PAD: 64 << 20}
+_AFTERWARDS = {_TRIM_THRESHOLD: 64 << 20, _TOP_PAD: 128 << 10}
+
+
+@contextmanager
+def memory_kept() -> Iterator[None]:
+    """Freed memory stays with the process while the block runs, and goes back to the kernel after it."""
+    library = _glibc()
+    if library is None:
+        yield
+        return
+    for name, value in _KEPT.items():
+        library.mallopt(name, value)
+    try:
+        yield
+    finally:
+        for name, value in _AFTERWARDS.items():
+            library.mallopt(name, value)
+        library.malloc_trim(0)
+
+
+def _glibc() -> Any:  # noqa: ANN401 (a ctypes library)
+    """The C library of this process where it is glibc, else None."""
+    try:
+        library = ctypes.CDLL(None)
+        found = library.gnu_get_libc_version, library.mallopt, library.malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return None
+    return library if all(found) else None

@@ -1,0 +1,44 @@
+"""Output head and cross-entropy as one step over a few places at a time, the gradient computed on the way there.
+
+So the logits over a large vocabulary are never held for a whole batch (after Hsu et al. 2024, arXiv:2410.10989). This
+file needs torch: it is imported by the functions that train, when they are called.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+Context = Any  # of an autograd function; torch is untyped here
+PLACES = 128
+
+
+def summed_loss(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy in float32, summed over places: states (places, width), head (vocabulary, width), targets' ids."""
+    loss: Tensor = _LossStep.apply(hidden, head, targets)
+    return loss
+
+
+class _LossStep(Function):  # type: ignore[misc]
+    @staticmethod
+    def forward(ctx: Context, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+        loss = torch.zeros((), device=hidden.device)
+        back = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for start in range(0, len(hidden), PLACES):
+            here = slice(start, start + PLACES)
+            wanted = targets[here, None]
+            logits = (hidden[here] @ head.t()).float()
+            top, at = logits.max(-1, keepdim=True)
+            own, shares = logits.gather(1, wanted), logits.softmax(-1)
+            loss += (top - shares.gather(1, at).log() - own).sum()  # log-sum-exp: the top's logit less its log-share
+            if back is not None:
+                back[here] = shares.scatter_add_(1, wanted, torch.full_like(own, -1.0)).to(head.dtype) @ head
+        if back is not None:
+            ctx.save_for_backward(back)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (back,) = ctx.saved_tensors
+        return (back.float() * gradient).to(back.dtype), None, None
