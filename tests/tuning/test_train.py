@@ -77,6 +77,23 @@ def test_upper_layers_train_on_kept_states_as_on_the_whole_model(
         assert math.isclose(ours.train, theirs.train, rel_tol=0.02)
 
 
+def test_a_resumed_job_finds_the_lower_layers_states_on_disk(
+    tiny_base: Path, colours: list[Rendered], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = UpperLoraRecipe(rank=4, alpha=8.0, learning_rate=1e-2, epochs=2, batch_tokens=64)
+    job = TrainingJob("upper", tiny_base, colours[:18], colours[18:], recipe, seed=0)
+    whole = train(job, tmp_path / "whole" / "checkpoint", SILENT)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(training, "answer_loss", _killed_after(4))
+    with pytest.raises(KeyboardInterrupt):
+        train(job, tmp_path / "cut" / "checkpoint", SILENT)
+    monkeypatch.setattr(training, "answer_loss", answer_loss)
+    monkeypatch.setattr(training, "compute", None)
+    resumed = train(job, tmp_path / "cut" / "checkpoint", SILENT)
+    assert resumed.state.losses == whole.state.losses
+    assert all(torch.equal(resumed.tensors[name], whole.tensors[name]) for name in whole.tensors)
+
+
 def _killed_after(count: int) -> Callable[..., object]:
     calls = 0
 

@@ -1,13 +1,16 @@
 """What the frozen lower layers make of every example: computed once, kept in memory over all epochs.
 
 Where adapters sit on the upper layers only, the lower ones give the same states in every epoch. They are computed once,
-in an order that the job fixes (a resumed job computes the same bits), and the lower layers are then taken off.
+in an order that the job fixes, and the lower layers are then taken off. A job that is interrupted later finds them on
+disk; one that does not find them computes the same bits again.
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from freehold.errors import ResourceError
+from freehold.store.workspace import atomic_file
 from freehold.tuning.batches import Tokens, ordered_batches
 from freehold.tuning.forward import Packed
 
@@ -21,6 +24,32 @@ class FrozenStates:
     def __init__(self, prefix: "Tensor") -> None:
         self._prefix = prefix
         self._states: dict[Tokens, Tensor] = {}
+
+    def save(self, path: Path, job: str) -> None:
+        """Write them down under the job's name; atomic."""
+        import torch
+        from safetensors.torch import save
+
+        together = {"prefix": self._prefix, "rests": torch.cat(list(self._states.values()))}
+        with atomic_file(path) as handle:
+            handle.write(save({name: each.cpu() for name, each in together.items()}, metadata={"job": job}))
+
+    @classmethod
+    def load(cls, path: Path, job: str, examples: Iterable[Tokens], device: Any) -> "FrozenStates | None":  # noqa: ANN401
+        """Those of this very job, of examples in the order in which they were kept; None where there are none."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt", device=str(device)) as file:
+                if file.metadata()["job"] != job:
+                    return None
+                found, rests = cls(file.get_tensor("prefix")), file.get_tensor("rests")
+        except (OSError, SafetensorError, KeyError, TypeError):
+            return None
+        kept = list(examples)
+        parts = rests.split([each.length for each in kept])
+        found._states = dict(zip(kept, parts, strict=True))
+        return found
 
     def keep(self, batch: Sequence[Tokens], hidden: "Tensor") -> None:
         """The rests of a packed batch, (1, P + B · L, width), each without its padding."""
@@ -42,12 +71,12 @@ class FrozenStates:
         return hidden
 
 
-def take_off(
+def compute(
     model: Any,  # noqa: ANN401 (a transformers model)
     count: int,
     packs: Iterable[tuple[Sequence[Tokens], Packed]],
 ) -> FrozenStates:
-    """Compute what the `count` lowest layers make of every packed batch, and take them off the model."""
+    """What the `count` lowest layers make of every packed batch."""
     import torch
     from torch import nn
 
@@ -63,12 +92,18 @@ def take_off(
             shared = packed.mask.shape[-1] - packed.mask.shape[-2]
             states = states or FrozenStates(hidden[0, :shared].clone())
             states.keep(batch, hidden)
-    decoder.layers, decoder.norm = layers[count:], norm
+    decoder.layers, decoder.norm = layers, norm
+    assert states is not None, "a job has examples"
+    return states
+
+
+def take_off(model: Any, count: int) -> None:  # noqa: ANN401 (a transformers model)
+    """The model without its `count` lowest layers."""
+    decoder = model.base_model
+    decoder.layers = decoder.layers[count:]
     kinds = getattr(decoder.config, "layer_types", None)
     if kinds:
         decoder.config.layer_types = kinds[count:]
-    assert states is not None, "a job has examples"
-    return states
 
 
 def require_room(tokens: int, width: int, room: int) -> None:

@@ -7,6 +7,7 @@ checkpoint.
 
 import math
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,5 +103,4 @@ def _trial(job: TrainingJob, rung: int, workspace: Workspace, progress: Progress
 
 
 def _forget(checkpoint: Path) -> None:
-    checkpoint.unlink(missing_ok=True)
-    checkpoint.parent.rmdir()
+    shutil.rmtree(checkpoint.parent)

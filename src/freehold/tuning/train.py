@@ -17,14 +17,14 @@ from freehold.progress import Progress, Step
 from freehold.records import LossPoint, digest
 from freehold.render import Rendered
 from freehold.tuning import frozen
-from freehold.tuning.allocator import memory_kept
+from freehold.tuning.allocator import give_back, memory_kept
 from freehold.tuning.base import load_base
 from freehold.tuning.batches import Tokens, ordered_batches, shuffled_batches, split_prefix
 from freehold.tuning.checkpoint import TrainerState, load_checkpoint, save_checkpoint
 from freehold.tuning.fit import must_checkpoint, saved_bytes
 from freehold.tuning.flat import Flat
 from freehold.tuning.forward import Packed, answer_loss, pack, prepare
-from freehold.tuning.frozen import FrozenStates, require_room, take_off
+from freehold.tuning.frozen import FrozenStates, compute, require_room, take_off
 from freehold.tuning.lora import add_adapters
 from freehold.tuning.recipe import LoraRecipe, frozen_layers
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHECKPOINT_SECONDS = 30.0
+STATES_FILE = "states.safetensors"
+STEPS_KEPT = 16  # steps after which the memory that is free is given back
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ class _Trainer:
             loss = self._update(batch, len(batches))
             self._advance(batch, loss)
             step.advance(len(batch), self._note(loss))
+            if self._state.step % STEPS_KEPT == 0:
+                give_back()
             if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
                 self._save()
 
@@ -156,8 +160,14 @@ class _Trainer:
             return None
         require_room(sum(each.length for each in examples), config.hidden_size, available_bytes())
         batches = frozen.batches(examples, self._job.recipe.batch_tokens)
-        with progress.step("lower layers", len(batches)) as step:
-            return take_off(self._model, count, ((batch, self._pack(batch, step)) for batch in batches))
+        path, order = self._path.with_name(STATES_FILE), [each for batch in batches for each in batch]
+        states = FrozenStates.load(path, self._job.name, order, self._model.device)
+        if states is None:
+            with progress.step("lower layers", len(batches)) as step:
+                states = compute(self._model, count, ((batch, self._pack(batch, step)) for batch in batches))
+            states.save(path, self._job.name)
+        take_off(self._model, count)
+        return states
 
     def _checkpoint_where_needed(self) -> None:
         """Measure what the longest example keeps for the way back, and count up to a whole step."""
