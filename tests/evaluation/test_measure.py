@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from evaluation_material import RuleEngine, example, examples
+from msgspec.structs import replace
 
 from freehold.engines.engine import Answer, Completion
 from freehold.errors import EngineError
-from freehold.evaluation.answerers import ClassifierAnswerer, EngineAnswerer, RecordedAnswerer, with_labels
+from freehold.evaluation.answerers import ClassifierAnswerer, EngineAnswerer, RecordedAnswerer, may_become, with_labels
 from freehold.evaluation.classifier import Classifier
 from freehold.evaluation.measure import measure
 from freehold.evaluation.scorers import registry
@@ -44,6 +45,30 @@ def test_free_and_constrained(task: Task, renderer: Renderer, answers: Answers) 
     assert (engine.asked.count(False), engine.asked.count(True)) == (30, 10)
 
 
+def test_a_free_answer_ends_where_it_can_no_longer_be_a_label(task: Task, renderer: Renderer, answers: Answers) -> None:
+    def word_by_word(text: str, request: Completion) -> str:
+        whole = reading(text, request)
+        return whole[:1] if request.sampling.max_tokens == 1 else whole
+
+    class Cut(RuleEngine):
+        def complete(self, request: Completion) -> Answer:
+            begun = request.sampling.max_tokens == 1
+            return replace(super().complete(request), finish_reason="length" if begun else "stop")
+
+    engine = Cut(word_by_word, renderer)
+    rows = measure(TUNED, answerer(engine, renderer, task), examples(30), task, answers)
+    assert [row.free_answer for row in rows].count("i") == 10  # of "it is about safety!"
+    assert sum(row.free_score or 0 for row in rows) == 20
+    assert (engine.asked.count(False), engine.asked.count(True)) == (30 + 20, 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "may"), [("", True), (" pay", True), ("payroll\n", True), ("Pay", False), ("e", True), ("caf\ufffd", True)]
+)
+def test_what_may_become_a_label(text: str, may: bool) -> None:
+    assert may_become(text, ["payroll", "école", "café"]) is may
+
+
 def test_nothing_is_asked_twice(task: Task, renderer: Renderer, answers: Answers) -> None:
     engine = RuleEngine(reading, renderer)
     first = measure(TUNED, answerer(engine, renderer, task), examples(12), task, answers)
@@ -56,7 +81,6 @@ def test_nothing_is_asked_twice(task: Task, renderer: Renderer, answers: Answers
 
 def test_an_answer_cut_short_settles_nothing(task: Task, renderer: Renderer, answers: Answers) -> None:
     """`payroll` that ran into max_tokens may have gone on; the constrained answer is asked for."""
-    from msgspec.structs import replace
 
     class Cut(RuleEngine):
         def complete(self, request: Completion) -> Answer:

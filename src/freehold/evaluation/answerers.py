@@ -4,6 +4,7 @@ Each says which ways it can be asked (`modes`: free, constrained or both) and ho
 """
 
 import time
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,7 +41,11 @@ class Answerer(Protocol):
 
 @dataclass(frozen=True)
 class EngineAnswerer:
-    """A base under a prompt, with an adapter or without, decoded greedily."""
+    """A base under a prompt, with an adapter or without, decoded greedily.
+
+    A free answer to a label task is decoded as long as it may still become a permitted label: its first token tells
+    that of most answers that will not, and what would follow could not make them right (`exact_match` is 0 either way).
+    """
 
     engine: Engine
     renderer: Renderer
@@ -59,8 +64,14 @@ class EngineAnswerer:
 
     def answer(self, messages: Sequence[Message], constrained: bool) -> Answer:
         rule = constraint(self.task) if constrained else None
-        sampling = Sampling(max_tokens=self._max_tokens(), constraint=rule)
         ids = self.renderer.ids(self.wording.messages(messages))
+        if not constrained and isinstance(self.task.answer, LabelAnswer):
+            first = self._complete(ids, Sampling(max_tokens=1))
+            if first.finish_reason == "stop" or not may_become(first.text, permitted(self.task)):
+                return first
+        return self._complete(ids, Sampling(max_tokens=self._max_tokens(), constraint=rule))
+
+    def _complete(self, ids: Sequence[int], sampling: Sampling) -> Answer:
         return self.engine.complete(Completion(prompt=ids, sampling=sampling, adapter=self.adapter))
 
     def _max_tokens(self) -> int:
@@ -128,6 +139,15 @@ class RecordedAnswerer:
         if recorded is None:
             raise DataError("no answer of the incumbent is on record for this message")
         return _untokenised(recorded, 0.0)
+
+
+def may_become(text: str, labels: Iterable[str]) -> bool:
+    """Whether what was decoded so far may still become one of the labels, as `exact_match` compares them.
+
+    Decomposed, so that a letter whose accent is still to come counts; half a character's bytes come as U+FFFD.
+    """
+    begun = unicodedata.normalize("NFD", text.lstrip().rstrip("\ufffd"))
+    return any(unicodedata.normalize("NFD", label).startswith(begun.rstrip()) for label in labels)
 
 
 def constraint(task: Task) -> Constraint | None:
