@@ -71,7 +71,7 @@ class EngineAnswerer:
                 return first
         return self._complete(ids, Sampling(max_tokens=self._max_tokens(), constraint=rule))
 
-    def _complete(self, ids: Sequence[int], sampling: Sampling) -> Answer:
+    def _complete(self, ids: tuple[int, ...], sampling: Sampling) -> Answer:
         return self.engine.complete(Completion(prompt=ids, sampling=sampling, adapter=self.adapter))
 
     def _max_tokens(self) -> int:

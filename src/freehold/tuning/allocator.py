@@ -25,8 +25,8 @@ _AFTERWARDS = {_TRIM_THRESHOLD: 64 << 20, _TOP_PAD: 128 << 10}
 @contextmanager
 def memory_kept() -> Iterator[None]:
     """Freed memory stays with the process while the block runs, and goes back to the kernel after it."""
-    for name, value in _SHAPES_KEPT.items():
-        os.environ.setdefault(name, value)  # read when the first product is computed
+    for variable, shapes in _SHAPES_KEPT.items():
+        os.environ.setdefault(variable, shapes)  # read when the first product is computed
     library = _glibc()
     if library is None:
         yield
