@@ -9,6 +9,7 @@ adapter merged into a Q4_0 copy of the base, served by children of one thread ea
 import argparse
 import random
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -18,11 +19,16 @@ from pathlib import Path
 
 import psutil
 
+from freehold.engines import environments
+from freehold.engines.adapters import adapter_sha256
 from freehold.engines.engine import Completion, Labels, Sampling
 from freehold.engines.llamacpp import LlamaCpp
 from freehold.engines.merge import merge
-from freehold.engines.plan import plan
+from freehold.engines.plan import plan, pool
+from freehold.engines.pool import Policy
+from freehold.engines.quantise import ENCODINGS, reencode
 from freehold.engines.random_adapter import write_random_adapter
+from freehold.errors import FreeholdError
 
 LABELS = (
     *("payroll", "safety", "scheduling", "equipment", "stock", "training", "access", "benefits"),
@@ -97,45 +103,138 @@ def _cpu_s(engine: LlamaCpp) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("weights", type=Path)
+    parser.add_argument(
+        "weights", type=Path, nargs="?", help="the base as it was pulled; left out: where tests keep it"
+    )
+    parser.add_argument("--encoding", default="BF16", choices=ENCODINGS, help="of the base while it is served")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--adapters", type=int, default=16)
-    parser.add_argument("--only", help="one of: merged, base, one, even, skewed")
-    parser.add_argument("--program", help="a native llama-server instead of xllamacpp's")
+    parser.add_argument("--registered", type=int, default=100)
+    parser.add_argument("--folder", type=Path, help="where base and adapters are written and found again")
+    parser.add_argument("--only", default="one,even,skewed,change", help="of: merged, base, one, even, skewed, change")
+    parser.add_argument("--program", help="a llama-server, or `wheel`; left out: a native one where there is one")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        files = {f"adapter-{at}": Path(folder) / f"{at}.gguf" for at in range(options.adapters)}
-        for at, path in enumerate(files.values()):
-            write_random_adapter(options.weights, path, at)
-        names = list(files)
+    options.program = _program(options.program)
+    pulled = options.weights or Path.home() / ".cache/freehold-tests/models/smollm2-135m-instruct/weights.gguf"
+    if not pulled.is_file():
+        sys.exit(f"{pulled}: no such file; name a base's GGUF file (freehold pull smollm2-135m-instruct)")
+    asked = set(options.only.split(","))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        print(f"{options.program or 'xllamacpp'}, {pulled.name} as {options.encoding}, {options.clients} clients")
+        base = folder / f"base.{options.encoding}.gguf"
+        if not base.exists():
+            reencode(pulled, base, options.encoding)
+        files = _adapters(base, folder, options.registered if "change" in asked else options.adapters)
+        served = dict(list(files.items())[: options.adapters])
+        names = list(served)
         loads = {
             "base": Load("no adapter", [None], [1]),
             "one": Load("one adapter", names[:1], [1]),
             "even": Load(f"{len(names)} adapters, even", names, [1] * len(names)),
             "skewed": Load(f"{len(names)} adapters, Zipf", names, [1 / (at + 1) for at in range(len(names))]),
         }
-        if options.only in (None, "merged"):
-            copy = Path(folder) / "merged.gguf"
-            merge(options.weights, files[names[0]], copy, "Q4_0")
+        if "merged" in asked:
+            copy = folder / "merged.gguf"
+            merge(pulled, files[names[0]], copy, "Q4_0")
             alone = plan(2, 512, program=options.program).settings  # a child a core, one thread each
             run(LlamaCpp(copy, settings=alone), [Load("one, merged as Q4_0", [None], [1])], options)
-        if options.only != "merged":
-            chosen = plan(len(files), 512, program=options.program)
+        if asked & loads.keys():
+            chosen = plan(len(served), 512, program=options.program)
             print(chosen.reason)
-            asked = [load for key, load in loads.items() if options.only in (None, key)]
-            run(LlamaCpp(options.weights, files, chosen.settings), asked, options)
+            run(LlamaCpp(base, served, chosen.settings), [loads[key] for key in loads if key in asked], options)
+        if "change" in asked:
+            changes = Change(base, files, options.program).run(3 * options.seconds, options.clients)
+            print(f"{'adapter changes':<22}{changes}")
+
+
+def _program(named: str | None) -> str | None:
+    if named == "wheel":
+        return None
+    found = environments.native_server()
+    return named or (str(found) if found else None)
+
+
+def _adapters(base: Path, folder: Path, count: int) -> dict[str, Path]:
+    """Adapters of random weights: they cost what real ones cost."""
+    files = {f"adapter-{at}": folder / f"{at}.gguf" for at in range(count)}
+    for at, path in enumerate(files.values()):
+        if not path.exists():
+            write_random_adapter(base, path, at)
+    return files
 
 
 def run(engine: LlamaCpp, loads: Sequence[Load], options: argparse.Namespace) -> None:
-    """Measure each load on a warm engine and print its line."""
+    """Measure each load on a warm engine, print its line, and what it reaches of the first."""
     engine.start()
+    first: Figures | None = None
     try:
         for load in loads:
-            measure(engine, load, 2, options.clients)
-            print(f"{load.name:<22}{measure(engine, load, options.seconds, options.clients)}", flush=True)
+            measure(engine, load, options.seconds / 3, options.clients)
+            found = measure(engine, load, options.seconds, options.clients)
+            print(f"{load.name:<22}{found}", flush=True)
+            if load.name == "one adapter":
+                first = found
+            elif first is not None and load.adapters != [None]:
+                print(f"{'':<22}{_beside(found, first)}", flush=True)
     finally:
         engine.stop()
+
+
+def _beside(found: Figures, first: Figures) -> str:
+    share, by_cpu = found.rate / first.rate, first.cpu_ms / found.cpu_ms
+    return f"{share:.0%} of one adapter's rate, {by_cpu:.0%} by processor time; p99 {found.p99_s - first.p99_s:+.2f} s"
+
+
+class Change:
+    """Adapters that are not loaded, asked for one by one while clients keep the engine busy with those that are."""
+
+    def __init__(self, base: Path, files: dict[str, Path], program: str | None) -> None:
+        self._pool = pool(base, 512, policy=Policy(probe_every_s=0), program=program)
+        self._digests = {name: adapter_sha256(name, path) for name, path in files.items()}
+        for name, path in files.items():
+            self._pool.register(name, path, self._digests[name])
+        self._names = list(files)
+        self._answered, self._failures = 0, list[str]()
+
+    def run(self, seconds: float, clients: int) -> str:
+        self._pool.start()
+        text = f"{SYSTEM}<|im_start|>user\nthe freezer alarm<|im_end|>\n<|im_start|>assistant\n"
+        self._prompt = tuple(self._pool.tokenize(text))
+        end = time.monotonic() + seconds
+        threads = [threading.Thread(target=self._client, args=(number, end)) for number in range(clients)]
+        for thread in threads:
+            thread.start()
+        took = []
+        for name in self._names[16:]:
+            if time.monotonic() < end:
+                begun = time.monotonic()
+                self._ask(name)
+                took.append(time.monotonic() - begun)
+        for thread in threads:
+            thread.join()
+        self._pool.stop()
+        spread = statistics.quantiles(took, n=20)
+        return (
+            f"p50 {spread[9]:.2f} s   p95 {spread[18]:.2f} s   n={len(took)}, {len(self._names)} registered; "
+            f"{self._answered} answers meanwhile, {len(self._failures)} dropped or wrong {self._failures[:1] or ''}"
+        )
+
+    def _client(self, seed: int, end: float) -> None:
+        dice = random.Random(seed)
+        while time.monotonic() < end:
+            self._ask(dice.choice(self._names[:8]))
+
+    def _ask(self, name: str) -> None:
+        sampling = Sampling(max_tokens=12, constraint=Labels(labels=LABELS))
+        try:
+            answer = self._pool.complete(Completion(prompt=self._prompt, sampling=sampling, adapter=name))
+            self._answered += 1
+            if answer.adapter != self._digests[name]:
+                self._failures.append(f"{name} was answered by another")
+        except FreeholdError as error:
+            self._failures.append(str(error))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ one thread each. A child of one thread needs no batch to be quick, and no two th
 import os
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from freehold.engines.adapters import AdapterFiles
 from freehold.engines.fits import check_adapters, shape_of
 from freehold.engines.llamacpp import LlamaCpp, Settings
@@ -16,6 +18,8 @@ from freehold.errors import ResourceError
 from freehold.records import Record
 
 _MOST_CHILDREN = 8
+_MOST_SLOTS = 32  # a child; four for each of eight adapters that are at home in it, so that each finds its prompt there
+_LEAST_SLOTS = 4
 _SPARE_BYTES = 256 << 20  # for everything else on the machine
 _CHILD_BYTES = 160 << 20  # Python, llama.cpp and its compute buffers; 70 MB were measured with SmolLM2-135M
 
@@ -40,7 +44,7 @@ def plan(
         )
     children = min(cores, _MOST_CHILDREN)
     return Plan(
-        settings=Settings(children=children, slots=min(16, max(8, adapters)), threads=1, **common),  # type: ignore[arg-type]
+        settings=Settings(children=children, slots=min(_MOST_SLOTS, max(8, 2 * adapters)), threads=1, **common),  # type: ignore[arg-type]
         reason=f"{adapters} adapters: llama.cpp never batches two of them, so {children} children of one thread each",
     )
 
@@ -65,19 +69,32 @@ def check_memory(weights: Path, settings: Settings, files: AdapterFiles) -> None
         )
 
 
+def in_memory(weights: Path, settings: Settings, files: AdapterFiles) -> Settings:
+    """The same with as many slots as half of the memory at hand holds: a second engine must fit beside the first."""
+    import psutil
+
+    half = psutil.virtual_memory().available // 2
+    slots = settings.slots
+    while slots > _LEAST_SLOTS and needed_bytes(weights, replace(settings, slots=slots), files) > half:
+        slots //= 2
+    return replace(settings, slots=slots)
+
+
 def pool(
     weights: Path, context: int, log: Path | None = None, policy: Policy | None = None, program: str | None = None
 ) -> Pool:
     """Every adapter of one base, behind one `Engine`."""
     policy = policy or Policy()
 
+    def settings(files: AdapterFiles) -> Settings:
+        return in_memory(weights, plan(len(files.paths), context, log, program=program).settings, files)
+
     def make(files: AdapterFiles) -> LlamaCpp:
-        chosen = plan(len(files.paths), context, log, program=program)
-        return LlamaCpp(weights, files.paths, chosen.settings, files.digests)
+        return LlamaCpp(weights, files.paths, settings(files), files.digests)
 
     def check(files: AdapterFiles) -> None:
         check_adapters(weights, files)
-        check_memory(weights, plan(len(files.paths), context, log).settings, files)
+        check_memory(weights, settings(files), files)
 
     return Pool(make, policy, check)
 

@@ -20,7 +20,7 @@ from freehold.errors import EngineError
 
 GROUPS = 2  # in a child at a time: the one that is decoded, and the next
 LEAST_SHARE = 4  # slots that a group may take while others wait
-PASSED = 16  # times that a request that waits may be passed over by younger ones
+PASSED = 32  # times that a request that waits may be passed over by younger ones
 OVERTAKEN = 16  # times that a request in flight may be overtaken by another adapter's
 
 
@@ -103,9 +103,9 @@ class Slots:
     def _let_in(self) -> None:
         """Give every slot that can be given now."""
         while (found := self._next()) is not None:
-            waiting, child = found
+            waiting, child, able = found
             for older in self._waiting[: self._waiting.index(waiting)]:
-                older.passed += 1
+                older.passed += self._home(older, able) == child
             self._waiting.remove(waiting)
             slot = _best(self._slots[child], waiting.adapter)
             self._clock += 1
@@ -114,8 +114,8 @@ class Slots:
             waiting.slot = slot
             waiting.let_in.set()
 
-    def _next(self) -> tuple[_Waiting, int] | None:
-        """Who is let in next, and where; the child with the least to do first."""
+    def _next(self) -> tuple[_Waiting, int, list[int]] | None:
+        """Who is let in next, where, and which children are able; the one with the least to do first."""
         able = [child for child in range(len(self._slots)) if self._ready(child)] or list(range(len(self._slots)))
         able.sort(key=lambda child: sum(slot.busy for slot in self._slots[child]))
         for child in able:
@@ -123,7 +123,7 @@ class Slots:
             if waiting and self._has_room(child):
                 chosen = self._its_own(child, waiting, able) or self._anothers(child, waiting, able)
                 if chosen is not None:
-                    return chosen, child
+                    return chosen, child, able
         return None
 
     def _has_room(self, child: int) -> bool:
@@ -134,15 +134,15 @@ class Slots:
         """The oldest that joins the latest group; else the oldest at home here, where a group may be opened."""
         busy = [slot for slot in self._slots[child] if slot.busy]
         groups = {slot.adapter for slot in busy}
-        oldest = waiting[0]
-        if oldest.passed >= PASSED:
-            return oldest if oldest.adapter in groups or len(groups) < GROUPS else None
+        at_home = [each for each in waiting if self._home(each, able) == child]
+        if at_home and at_home[0].passed >= PASSED:
+            due = at_home[0]
+            return due if due.adapter in groups or len(groups) < GROUPS else None
         latest = max(busy, key=lambda slot: slot.used).adapter if busy else None
         room = sum(slot.adapter == latest for slot in busy) < self._share(child, waiting)
         joins = (each for each in waiting if busy and each.adapter == latest and room)
-        opens = (each for each in waiting if len(groups) < GROUPS and each.adapter not in groups)
-        at_home = (each for each in opens if self._home(each, able) == child)
-        return next(joins, None) or next(at_home, None)
+        opens = (each for each in at_home if len(groups) < GROUPS and each.adapter not in groups)
+        return next(joins, None) or next(opens, None)
 
     def _share(self, child: int, waiting: list[_Waiting]) -> int:
         """Slots that one group may take: its part of them while others wait, so that each adapter finds its own."""
