@@ -9,7 +9,9 @@ from freehold.catalogue import model, pull, shape
 from freehold.catalogue.fit import Estimate, Machine, Setting
 from freehold.cli.output import as_json, say, table
 from freehold.cli.progress import Terminal
+from freehold.engines.serving import serving_plan
 from freehold.errors import UserError
+from freehold.store.layout import serving_weights
 from freehold.store.workspace import Workspace
 
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
@@ -27,6 +29,7 @@ def fit(  # noqa: PLR0913 (one parameter an option)
     bandwidth: Annotated[str | None, typer.Option(help="Its memory's bytes a second, such as 900G.")] = None,
     operations: Annotated[str | None, typer.Option(help="Its operations a second, such as 80T.")] = None,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Measure this machine first.")] = False,
+    adapters: Annotated[int, typer.Option(min=0, help="Adapters on this base, kept loaded.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Say what fits this machine (or a described one), and how fast it would answer."""
@@ -43,13 +46,22 @@ def fit(  # noqa: PLR0913 (one parameter an option)
     measured = shape.of(entry, workspace).measured
     if json:
         as_json({"model": entry.name, "memory": machine.memory, "setting": setting, "shape_measured": measured,
-                 "calibration": machine.calibration, "estimates": rows, "cheapest": best})  # fmt: skip
+                 "calibration": machine.calibration, "estimates": rows, "cheapest": best,
+                 "serving": _serving(workspace, entry.name, adapters, context)})  # fmt: skip
         return
     _print(rows, machine)
     if not measured:
         say(f"rough: {entry.name} does not lie here, so its shape is drawn from its number of parameters")
     if latency_ms is not None:
         say(_choice(best, latency_ms, machine))
+    for line in _serving(workspace, entry.name, adapters, context):
+        say(line)
+
+
+def _serving(workspace: Workspace, base: str, adapters: int, context: int) -> list[str]:
+    """How the gateway would serve so many adapters of a base that lies here, and why; nothing for any other base."""
+    weights = serving_weights(workspace.models / base)
+    return list(serving_plan(weights, adapters, context, workspace.benches)) if weights.is_file() else []
 
 
 def _machine(workspace: Workspace, memory: str | None, bandwidth: str | None, operations: str | None) -> Machine:

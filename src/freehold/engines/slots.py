@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from freehold.errors import EngineError
 
 GROUPS = 2  # in a child at a time: the one that is decoded, and the next
+AT_ONCE = 8  # requests in a child: where their prompts overfill a step, the highest slots would starve
 LEAST_SHARE = 4  # slots that a group may take while others wait
 PASSED = 32  # times that a request that waits may be passed over by younger ones
 OVERTAKEN = 16  # times that a request in flight may be overtaken by another adapter's
@@ -128,6 +129,8 @@ class Slots:
 
     def _has_room(self, child: int) -> bool:
         slots = self._slots[child]
+        if sum(slot.busy for slot in slots) >= AT_ONCE:
+            return False
         return any(not slot.busy for slot in slots) and all(slot.overtaken < OVERTAKEN for slot in slots if slot.busy)
 
     def _its_own(self, child: int, waiting: list[_Waiting], able: list[int]) -> _Waiting | None:
