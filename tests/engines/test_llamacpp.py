@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -43,6 +44,22 @@ def test_a_child_that_hangs_is_replaced_and_the_answer_comes(smollm2: Path) -> N
         os.kill(engine.pid, signal.SIGSTOP)
         assert engine.complete(HELLO).text == before.text
         assert engine.restarts >= 1
+    finally:
+        engine.stop()
+
+
+def test_a_child_out_of_memory_is_replaced_and_every_answer_comes(smollm2: Path) -> None:
+    """Its address space may not grow any more: the next allocation fails, and the child ends in the middle of work."""
+    engine = LlamaCpp(smollm2, settings=Settings(slots=2, context=512))
+    engine.start()
+    try:
+        prompts = [tuple(range(1000 + at, 1200 + at)) for at in range(2)]
+        asked = [Completion(prompt=each, sampling=Sampling(max_tokens=4)) for each in prompts]
+        before = [engine.complete(each).text for each in asked]
+        psutil.Process(engine.pid).rlimit(psutil.RLIMIT_AS, (1 << 20, 1 << 20))
+        with ThreadPoolExecutor(2) as threads:
+            assert [answer.text for answer in threads.map(engine.complete, asked)] == before
+        assert engine.restarts == 1
     finally:
         engine.stop()
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from freehold.engines.engine import Answer, Completion, JsonSchema, Labels, Sampling, TokenLogprob
-from freehold.errors import EngineError
+from freehold.errors import EngineError, ModelFileError
 from freehold.gateway.chat import ChatRequest, Piece, Reply, TokenScore
 from freehold.gateway.children import RunningChild
 from freehold.gateway.faults import GatewayError
@@ -69,10 +69,7 @@ class OwnedModel:
             what = f"{self._deployment.name} answers under a rule, and cannot call tools beside it; leave tools out"
             raise GatewayError(400, what, code="unsupported_value", param="tools")
         turns = chat.turns()
-        text = self._renderer.template.text(
-            self._prompt.messages(turns) if self._prompt else turns, tools=offered.documents if offered else ()
-        )
-        prompt, opened = self._renderer.encode(text), 0
+        prompt, opened = self._ids(self._prompt.messages(turns) if self._prompt else turns, offered), 0
         if offered is not None and offered.must:
             constraint = JsonSchema(json_schema=offered.json_schema)
             opened = len(self._renderer.encode(offered.syntax.opening))
@@ -88,6 +85,12 @@ class OwnedModel:
             logprobs=max(1, rivals or 0) if self._says_how_sure or rivals is not None else None,
         )
         return Asked(Completion(prompt=prompt, sampling=sampling, adapter=self._adapter), rivals, offered, opened)
+
+    def _ids(self, turns: Sequence[Message], offered: Offer | None) -> tuple[int, ...]:
+        try:
+            return self._renderer.ids(turns, offered.documents if offered else ())
+        except ModelFileError as error:  # a system message in the middle, say: the template's rule, the caller's turns
+            raise GatewayError(400, str(error), code="unsupported_value", param="messages") from None
 
     async def answer(self, chat: ChatRequest) -> Reply:
         asked = self.asked(chat)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from freehold.errors import FreeholdError, UserError
+from freehold.errors import FreeholdError, ModelFileError, UserError
 from freehold.gateway.body import typed
 from freehold.gateway.call import Call
 from freehold.gateway.chat import ChatRequest, Chunks, Reply, completion
@@ -167,4 +167,6 @@ def failed(error: FreeholdError) -> SourceError:
     if isinstance(error, UserError) and "context holds" in str(error):
         longer = GatewayError(400, str(error), code="context_length_exceeded", param="messages")
         return SourceError(Failure.CONTEXT_LENGTH, longer)
+    if isinstance(error, ModelFileError):  # nobody's request is at fault: another target may answer it
+        return SourceError(Failure.SERVER, fault)
     return SourceError(Failure.REQUEST, fault)
