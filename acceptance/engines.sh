@@ -160,11 +160,31 @@ candidates: [smollm2-135m-instruct]
 decide: {margin: 0.5}
 YAML
 expect 0 "freehold run tunes an adapter" freehold run task.yaml
-expect 0 "freehold parity compares every way with the trainer" freehold parity things --encodings F16,Q8_0,Q4_K_M,Q4_0 --examples 12
+expect 0 "freehold parity compares every way with the trainer" freehold parity things --encodings F16,Q8_0,Q6_K,Q5_K_M,Q4_K_M,Q4_0 --examples 12
 sed 's/^/        /' out.txt
+holds "the run compared the adapter with the trainer before it deployed it, and the deployment rests on that" <<'PY'
+import json, os
+from pathlib import Path
+from freehold.store.database import connect
+from freehold.store.deployments import all_current
+found = all_current(connect(f"sqlite:///{os.environ['FREEHOLD_HOME']}/freehold.db"))
+tuned = {name: each.evidence["parity"] for name, each in found.items() if "tuned" in name}
+assert tuned, found
+[kept] = Path(os.environ["FREEHOLD_HOME"], "parity").glob("*.json")
+served = next(each for each in json.loads(kept.read_text())["ways"] if each["name"] == "adapter as served")
+print(f"{tuned}; as served: {served['agreement']['value']:.1%} of {served['agreement']['n']}, drift {served['drift']} nats")
+PY
 for format in peft gguf-adapter llama.cpp ollama vllm; do
   expect 0 "freehold export --format $format" freehold export things --format $format --to "out-$format"
-  head -1 out.txt | sed 's/^/        /'
+  grep -E "encoding|^/" out.txt | cut -c1-220 | sed 's/^/        /'
+done
+for encoding in F16 Q8_0 Q6_K Q5_K_M Q4_K_M Q4_0; do
+  freehold export things --format llama.cpp --encoding $encoding --to "gguf-$encoding" >out.txt 2>&1; code=$?
+  case $code in
+    0) ok "a merged GGUF at $encoding: $(stat -c %s "gguf-$encoding/model.gguf") bytes" ;;
+    3) ok "a merged GGUF at $encoding is refused (exit 3): $(grep -E "trainer's" out.txt | tail -1 | cut -c1-160)" ;;
+    *) fail "freehold export --encoding $encoding: exit $code" ;;
+  esac
 done
 holds "every folder holds NOTICE, card, prompt and digests that are true" <<'PY'
 import hashlib, json
@@ -205,5 +225,200 @@ else:
     raise SystemExit("too long a text was accepted")
 embedder.stop()
 PY
+
+echo "5, 8, 10, 11 and bad input, through the gateway with the real openai client"
+rm -rf "$FREEHOLD_HOME/adapters" # the tuned one was truncated above
+expect 0 "freehold deploy base" freehold deploy base smol smollm2-135m-instruct
+expect 0 "freehold deploy embedder" freehold deploy embedder near all-minilm-l6-v2
+expect 2 "a model that answers with text is no embedder" freehold deploy embedder wrong smollm2-135m-instruct
+expect 2 "a base that is not here cannot be deployed" freehold deploy base wrong ghost
+sed 's/^/        /' out.txt
+port=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+freehold serve --port "$port" >serve.txt 2>&1 &
+gateway=$!
+trap 'kill $gateway 2>/dev/null; wait $gateway 2>/dev/null; rm -rf "$work"' EXIT
+for _ in $(seq 240); do grep -q "/v1" serve.txt && break; sleep 0.5; done
+export OPENAI_BASE_URL="http://127.0.0.1:$port/v1" OPENAI_API_KEY=any
+holds "8. labels, JSON Schema, regex and GBNF, whole and streamed" <<'PY'
+import json, re
+import openai
+client = openai.OpenAI(max_retries=0)
+ask = [{"role": "user", "content": "Name the capital of France."}]
+schema = {"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"], "additionalProperties": False}
+wishes = {
+    r"Paris|Rome": {"extra_body": {"guided_choice": ["Paris", "Rome"]}},
+    r"[A-Z]{2}-\d{3}": {"extra_body": {"structured_outputs": {"regex": r"[A-Z]{2}-\d{3}"}}},
+    r"It is (Paris|Rome)\.": {"extra_body": {"guided_grammar": 'root ::= "It is " ("Paris" | "Rome") "."'}},
+    r'\{"city": "(Paris|Rome)"\}': {"response_format": {"type": "json_schema", "json_schema": {"name": "c", "schema": schema}}},
+}
+for pattern, wish in wishes.items():
+    whole = client.chat.completions.create(model="smol", messages=ask, **wish)
+    text = whole.choices[0].message.content
+    assert re.fullmatch(pattern, text), (pattern, text)
+    chunks = client.chat.completions.create(model="smol", messages=ask, stream=True, **wish)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == text
+    print(f"{pattern}: {text}")
+PY
+holds "8. n, seed, stop, logprobs; counts are the tokenizer's" <<'PY'
+import os
+from pathlib import Path
+import openai
+from freehold.records import Message
+from freehold.render import Renderer
+client = openai.OpenAI(max_retries=0)
+renderer = Renderer(Path(os.environ["FREEHOLD_HOME"]) / "models/smollm2-135m-instruct")
+ask = [{"role": "user", "content": "Name the capital of France."}]
+def answer(**more):
+    return client.chat.completions.create(model="smol", messages=ask, **more)
+several = answer(n=3, seed=7, temperature=1.5, max_tokens=8)
+texts = [choice.message.content for choice in several.choices]
+assert texts[0] == answer(seed=7, temperature=1.5, max_tokens=8).choices[0].message.content and len(set(texts)) > 1
+print("three answers:", texts)
+whole = answer(max_tokens=60)
+text = whole.choices[0].message.content
+assert whole.usage.prompt_tokens == len(renderer.ids([Message(role="user", content=ask[0]["content"])]))
+assert whole.usage.completion_tokens == len(renderer.encode(text)) + 1
+print(f"usage {whole.usage.prompt_tokens} + {whole.usage.completion_tokens}: the tokenizer's")
+word = text.split()[-1]
+assert answer(stop=word).choices[0].message.content == text[: text.find(word)]
+scores = answer(logprobs=True, top_logprobs=3, max_tokens=8).choices[0].logprobs.content
+assert all(each.top_logprobs[0].token == each.token and len(each.top_logprobs) == 3 for each in scores)
+print("logprobs:", [(each.token, round(each.logprob, 2)) for each in scores])
+PY
+holds "8. tools: refused where the template knows none; a call that must be made fits its schema where it does" <<'PY'
+import json, os, shutil, time
+from pathlib import Path
+import msgspec, openai
+from freehold.records import Base
+from freehold.render import ChatTemplate
+from freehold.store.database import connect
+from freehold.store.deployments import BaseTarget, Deployment, deploy
+from freehold.store.workspace import read_record, write_record
+models = Path(os.environ["FREEHOLD_HOME"]) / "models"
+shutil.copytree(models / "smollm2-135m-instruct", models / "tooled")
+template = ChatTemplate(
+    source="""{% if tools %}<|im_start|>system
+{% for tool in tools %}{{ tool | tojson }}
+{% endfor %}Call: <tool_call>
+{"name": ..., "arguments": ...}
+</tool_call><|im_end|>
+{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}""",
+    bos_token="<|im_start|>", eos_token="<|im_end|>", special_tokens=("<|im_start|>", "<|im_end|>"))
+(models / "tooled/template.json").write_bytes(msgspec.json.encode(template))
+write_record(models / "tooled/base.json", msgspec.structs.replace(read_record(models / "tooled/base.json", Base), name="tooled"))
+store = connect(f"sqlite:///{os.environ['FREEHOLD_HOME']}/freehold.db")
+deploy(store, Deployment(name="agent", target=BaseTarget(base="tooled"), max_tokens=60), "acceptance")
+client = openai.OpenAI(max_retries=0)
+weather = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 12}}, "required": ["city"], "additionalProperties": False}
+tools = [{"type": "function", "function": {"name": "get_weather", "parameters": weather}}]
+ask = [{"role": "user", "content": "Weather in Graz?"}]
+for _ in range(120):
+    if "agent" in {each.id for each in client.models.list()}:
+        break
+    time.sleep(0.5)
+for choice in ("required", {"type": "function", "function": {"name": "get_weather"}}):
+    reply = client.chat.completions.create(model="agent", messages=ask, tools=tools, tool_choice=choice)
+    [call] = reply.choices[0].message.tool_calls
+    assert set(json.loads(call.function.arguments)) == {"city"} and reply.choices[0].finish_reason == "tool_calls"
+    chunks = client.chat.completions.create(model="agent", messages=ask, tools=tools, tool_choice=choice, stream=True)
+    [streamed] = [each for chunk in chunks if chunk.choices for each in chunk.choices[0].delta.tool_calls or ()]
+    assert streamed.function.arguments == call.function.arguments
+    print(f"tool_choice {choice if isinstance(choice, str) else 'named'}: {call.function.name}({call.function.arguments})")
+try:
+    client.chat.completions.create(model="smol", messages=ask, tools=tools)
+except openai.BadRequestError as error:
+    print(error.body["message"])
+else:
+    raise SystemExit("tools were accepted by a template that knows none")
+PY
+holds "11. embeddings as floats and base64, texts and token ids; reranking; metered and kept" <<'PY'
+import openai
+client = openai.OpenAI(max_retries=0)
+texts = ["when do i get my money", "the refrigerator in the cold store is beeping"]
+plain = client.embeddings.create(model="near", input=texts, encoding_format="float")
+packed = client.embeddings.create(model="near", input=texts)
+assert all(abs(a - b) < 1e-6 for one, other in zip(plain.data, packed.data) for a, b in zip(one.embedding, other.embedding))
+ranked = client.post("/rerank", body={"model": "near", "query": "freezer alarm", "documents": texts}, cast_to=object)
+assert ranked["results"][0]["index"] == 1
+print(f"{len(plain.data[0].embedding)} numbers, {plain.usage.prompt_tokens} tokens;", [(each["index"], round(each["relevance_score"], 2)) for each in ranked["results"]])
+for wrong in ({"dimensions": 64}, {"input": [99999]}, {"input": "word " * 900}):
+    try:
+        client.embeddings.create(**({"model": "near", "input": "a"} | wrong))
+    except openai.BadRequestError as error:
+        print(error.body["message"])
+    else:
+        raise SystemExit(f"{wrong} was accepted")
+PY
+holds "bad input: each a clear 400 with the field's name" <<'PY'
+import openai
+client = openai.OpenAI(max_retries=0)
+ask = [{"role": "user", "content": "Hello"}]
+for wrong in (
+    {"messages": [{"role": "user", "content": "word " * 5000}]},
+    {"extra_body": {"guided_grammar": "root ::= (("}},
+    {"extra_body": {"guided_regex": "("}},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": 3}}}},
+    {"extra_body": {"guided_regex": "a", "guided_choice": ["b"]}},
+    {"n": 0},
+):
+    try:
+        client.chat.completions.create(**({"model": "smol", "messages": ask} | wrong))
+    except openai.BadRequestError as error:
+        print(f"{error.body['param']}: {error.body['message'][:110]}")
+    else:
+        raise SystemExit(f"{wrong} was accepted")
+PY
+holds "10. kill -9 of every engine under the gateway: answers go on; a stream that is cut is an error" <<'PY'
+import os, signal, subprocess, time
+import openai, psutil
+gateway = next(each for each in psutil.process_iter() if "serve" in each.cmdline() and os.environ["OPENAI_BASE_URL"].split(":")[2][:-3] in each.cmdline())
+client = openai.OpenAI(max_retries=0)
+ask = [{"role": "user", "content": "Write a long story about a lighthouse."}]
+before = client.chat.completions.create(model="smol", messages=ask, max_tokens=4).choices[0].message.content
+stream = client.chat.completions.create(model="smol", messages=ask, max_tokens=1500, temperature=1, stream=True)
+next(iter(stream))
+for child in gateway.children(recursive=True):
+    child.send_signal(signal.SIGKILL)
+finished = None
+try:
+    for chunk in stream:
+        finished = chunk.choices[0].finish_reason if chunk.choices else finished
+    raise SystemExit(f"the cut stream looked finished ({finished})")
+except openai.APIError as error:
+    print(f"the stream: {error}")
+begun = time.monotonic()
+assert client.chat.completions.create(model="smol", messages=ask, max_tokens=4).choices[0].message.content == before
+assert client.embeddings.create(model="near", input="hello").data
+print(f"both engines answer again after {time.monotonic() - begun:.1f} s")
+PY
+holds "10. a child that hangs (kill -STOP) and one without memory (its address space may not grow) are replaced" <<'PY'
+import os, signal, time
+from pathlib import Path
+import psutil
+from freehold.engines.engine import Completion, Sampling
+from freehold.engines.llamacpp import LlamaCpp, Settings
+weights = Path(os.environ["FREEHOLD_HOME"]) / "models/smollm2-135m-instruct/weights.gguf"
+engine = LlamaCpp(weights, settings=Settings(slots=2, context=512, hang_s=2.0))
+engine.start()
+request = Completion(prompt=tuple(range(1000, 1200)), sampling=Sampling(max_tokens=4))
+before = engine.complete(request).text
+def hang():
+    os.kill(engine.pid, signal.SIGSTOP)
+def starve():
+    psutil.Process(engine.pid).rlimit(psutil.RLIMIT_AS, (1 << 20, 1 << 20))
+for what, harm in (("stopped", hang), ("out of memory", starve)):
+    harm()
+    begun, restarts = time.monotonic(), engine.restarts
+    assert engine.complete(Completion(prompt=tuple(range(1000, 1200)), sampling=Sampling(max_tokens=4))).text == before
+    print(f"{what}: answered after {time.monotonic() - begun:.1f} s, {engine.restarts - restarts} restart")
+engine.stop()
+PY
+expect 0 "5. header and usage row name the adapter; files swapped on disk and slots swapped in memory fall back; a removed file harms nobody" \
+  python -m pytest -q -p no:cacheprovider "$here/tests/gateway/test_right_one.py"
+tail -1 out.txt | sed 's/^/        /'
+
 [ $failed -eq 0 ] && echo "engines: every promise tried here holds"
 exit $failed
