@@ -170,7 +170,7 @@ from freehold.store.deployments import all_current
 found = all_current(connect(f"sqlite:///{os.environ['FREEHOLD_HOME']}/freehold.db"))
 tuned = {name: each.evidence["parity"] for name, each in found.items() if "tuned" in name}
 assert tuned, found
-[kept] = Path(os.environ["FREEHOLD_HOME"], "parity").glob("*.json")
+[kept] = Path(os.environ["FREEHOLD_HOME"], "parity").glob("*.served.json")
 served = next(each for each in json.loads(kept.read_text())["ways"] if each["name"] == "adapter as served")
 print(f"{tuned}; as served: {served['agreement']['value']:.1%} of {served['agreement']['n']}, drift {served['drift']} nats")
 PY

@@ -28,8 +28,9 @@ from freehold.engines.on_demand import OnDemand
 from freehold.engines.quantise import reencode
 from freehold.engines.remote import Remote
 from freehold.errors import EngineError, UserError
-from freehold.evaluation import beside, memorised, pins, report_html
+from freehold.evaluation import adapter_parity, beside, memorised, pins, report_html
 from freehold.evaluation import report as reports
+from freehold.evaluation.adapter_parity import Standing
 from freehold.evaluation.answerers import (
     Answerer,
     ClassifierAnswerer,
@@ -89,7 +90,8 @@ class Stage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to. `served` are the public model names that now answer, the task's own first where it does."""
+    """What a run came to. `served` are the public model names that now answer, the task's own first where it does;
+    `refused` says of each model that may not answer why."""
 
     dataset: Dataset
     report: Report
@@ -97,6 +99,7 @@ class Outcome:
     page: Path
     stages: tuple[Stage, ...]
     served: tuple[str, ...]
+    refused: tuple[str, ...] = ()
 
 
 def run(file: TaskFile, workspace: Workspace, progress: Progress) -> Outcome:
@@ -113,12 +116,13 @@ def run(file: TaskFile, workspace: Workspace, progress: Progress) -> Outcome:
             if isinstance(file.task.tune, LoraSettings):
                 manifest = flow.tune(base)
                 flow.measure_tuned(base, manifest)
+                flow.parity(base, manifest)
                 if file.task.guard:
                     flow.measure_changes(base, manifest)
         report, page = flow.report()
         decision = flow.decide(report)
         served = flow.deploy(decision)
-        return Outcome(dataset, report, decision, page, tuple(flow.stages), served)
+        return Outcome(dataset, report, decision, page, tuple(flow.stages), served, tuple(flow.refused))
 
 
 def tune(file: TaskFile, workspace: Workspace, progress: Progress) -> list[AdapterManifest]:
@@ -170,6 +174,8 @@ class Flow:
         self._measured: list[Measured] = []
         self._manifests: list[AdapterManifest] = []
         self._changes: list[Change] = []
+        self._standings: dict[str, Standing] = {}
+        self.refused: list[str] = []
 
     # -- what there is to work with ------------------------------------------------------------------------------
 
@@ -362,6 +368,16 @@ class Flow:
             target = AdapterTarget(base=base.name, adapter=manifest.digest, prompt=prompt)
             self._measure(candidate, answerer, target)
 
+    def parity(self, base: Base, manifest: AdapterManifest) -> Standing:
+        """Whether the engine answers as the trainer did: found out before a deployment, once for what serves it."""
+        began = time.monotonic()
+        standing = adapter_parity.before_deployment(self._workspace, manifest, self._progress)
+        self._standings[manifest.digest] = standing
+        found = standing.figures
+        said = f"{found.agreement.value:.1%} of {found.agreement.n} answers are the trainer's, drift {found.drift} nats"
+        self._say("parity", f"{base.name}   {standing.refusal or said}", began)
+        return standing
+
     def measure_changes(self, base: Base, manifest: AdapterManifest) -> tuple[Change, ...]:
         """What tuning took away besides the task: the base and the tuned model on the same prompts."""
         began = time.monotonic()
@@ -420,14 +436,36 @@ class Flow:
         chosen = decision.candidate if decision.verdict is Verdict.SWITCH else None
         names = []
         for each in self._measured:
-            if each.target is None:
+            if each.target is None or not self._may_answer(each):
                 continue
             names.append(served_name(self._name, each.candidate))
-            self._deploy(names[-1], each.target, evidence, "measured")
+            proof = evidence | self._proof(each.target)
+            self._deploy(names[-1], each.target, proof, "measured")
             if each.candidate.name == chosen:
-                self._deploy(self._name, each.target, evidence, f"decision {decision.digest[:12]}")
+                self._deploy(self._name, each.target, proof, f"decision {decision.digest[:12]}")
                 names.insert(0, self._name)
         return tuple(names)
+
+    def _may_answer(self, each: Measured) -> bool:
+        """Not where the engine answers unlike the trainer, unless the task file has the word for it."""
+        standing = self._standing(each.target)
+        if standing is None or standing.refusal is None:
+            return True
+        if self._task.deploy.parity == "warn":
+            self._progress.say("parity", f"{each.candidate.name} is served all the same (deploy.parity: warn)")
+            return True
+        self.refused.append(
+            f"{each.candidate.name} is not served: {standing.refusal} (deploy.parity: warn serves it all the same)"
+        )
+        return False
+
+    def _standing(self, target: Target | None) -> Standing | None:
+        return self._standings.get(target.adapter) if isinstance(target, AdapterTarget) else None
+
+    def _proof(self, target: Target) -> dict[str, str]:
+        """The comparison that a tuned model rests on."""
+        standing = self._standing(target)
+        return {"parity": standing.parity.digest} if standing else {}
 
     def _deploy(self, name: str, target: Target, evidence: dict[str, str], reason: str) -> None:
         """One deployment for a new decision; what a person chose since the last one (target, shares, bounds) stays."""

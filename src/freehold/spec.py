@@ -260,6 +260,14 @@ class Export(Section):
     )
 
 
+class Deploy(Section):
+    """What must hold before a tuned model answers."""
+
+    parity: Literal["refuse", "warn"] = Field(
+        "refuse", description="Where the engine answers unlike the trainer: do not serve it, or warn and serve it."
+    )
+
+
 class Judge(Section):
     """A language model that grades answers; people's votes check it (`freehold judge agreement`)."""
 
@@ -292,6 +300,7 @@ class Task(Section):
     decide: Decide = Field(default_factory=lambda: Decide(), description="What was fixed before results are seen.")
     guard: Guard | None = Field(None, description="What tuning may not take away; left out: nothing of it is measured.")
     export: Export = Field(default_factory=Export, description="What must hold before a tuned model leaves.")
+    deploy: Deploy = Field(default_factory=Deploy, description="What must hold before a tuned model answers.")
     judge: Judge | None = Field(None, description="A model that grades free text; left out: none.")
     scorers: tuple[str, ...] = Field(
         (),

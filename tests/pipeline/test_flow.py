@@ -9,13 +9,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from things import things, write_task
 
 from freehold import pipeline, spec
 from freehold.engines.llamacpp import LlamaCpp
+from freehold.evaluation import adapter_parity, parity
 from freehold.evaluation import report as reports
+from freehold.evaluation.adapter_parity import Standing
 from freehold.progress import SILENT
 from freehold.records import CandidateKind, Verdict
 from freehold.store import deployments
@@ -70,6 +73,40 @@ def test_what_a_person_chose_outlives_the_next_run(
     pipeline.run(spec.load(house.root.parent / "task.yaml"), house, SILENT)
     standing = deployments.current(connect(house.database_url), "things")
     assert isinstance(standing.target, deployments.ClassifierTarget)
+
+
+def test_a_tuned_model_that_answers_unlike_the_trainer_is_not_served(
+    outcome: pipeline.Outcome,
+    house: Workspace,
+    freehold: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = parity.kept(house, next(each.target.adapter for each in _tuned(house)), ".served")
+    assert found is not None
+    assert all(each.evidence["parity"] == found.digest for each in _tuned(house))
+    served = found.of(adapter_parity.SERVED)
+    assert served is not None
+    standing = Standing(served, found, "adapter as served: 97.0% of 100 answers are the trainer's")
+    monkeypatch.setattr(adapter_parity, "before_deployment", lambda *_: standing)
+    path = house.root.parent / "other.yaml"
+    path.write_text((house.root.parent / "task.yaml").read_text().replace("task: things", "task: others"))
+    assert freehold("run", path, "--json") == 3
+    told = capsys.readouterr()
+    assert "tuned smollm2-135m-instruct is not served: adapter as served: 97.0%" in told.err
+    assert json.loads(told.out)["refused"]
+    names = set(deployments.all_current(connect(house.database_url)))
+    assert "others:classifier-tf-idf" in names
+    assert "others:tuned-smollm2-135m-instruct" not in names
+    path.write_text(path.read_text() + "deploy: {parity: warn}\n")
+    assert freehold("run", path) == 0
+    assert "others:tuned-smollm2-135m-instruct" in deployments.all_current(connect(house.database_url))
+
+
+def _tuned(house: Workspace) -> list[Any]:
+    """The deployments that a tuned adapter stands behind."""
+    every = deployments.all_current(connect(house.database_url)).values()
+    return [each for each in every if isinstance(each.target, deployments.AdapterTarget)]
 
 
 def test_the_page_is_one_file_that_asks_nobody(outcome: pipeline.Outcome) -> None:

@@ -1,6 +1,7 @@
 """A tuned adapter on its way out: compared with the trainer, written for other servers, and what is refused."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from things import things, write_task
 from freehold import spec
 from freehold.data import build as data
 from freehold.data import freeze
+from freehold.engines.random_adapter import write_random_adapter
 from freehold.errors import ModelFileError, NotFoundError, RefusedError, UserError
 from freehold.evaluation import adapter_parity, parity
 from freehold.evaluation.parity import Figures, Parity
@@ -68,8 +70,9 @@ def test_what_was_compared_is_kept_and_not_compared_again(
     workspace, manifest = tuned
     assert parity.kept(workspace, manifest.digest) == compared
     monkeypatch.setattr(adapter_parity, "Bench", None)
-    encoding, digest = adapter_parity.encoding_for(workspace, manifest, "F16", SILENT)
-    assert (encoding, digest) == ("F16", compared.digest)
+    chosen = adapter_parity.encoding_for(workspace, manifest, "F16", SILENT)
+    assert (chosen.encoding, chosen.parity) == ("F16", compared.digest)
+    assert chosen.reason.startswith("merged F16: ")
 
 
 def _figures(name: str, same: int, n: int, ms: float, ids_differ: int = 0) -> Figures:
@@ -79,12 +82,18 @@ def _figures(name: str, same: int, n: int, ms: float, ids_differ: int = 0) -> Fi
 
 
 def _parity(*ways: Figures) -> Parity:
-    return parity.named("t", "a" * 64, "d" * 64, ways, 200)
+    return parity.named(Parity(digest="", task="t", adapter="a" * 64, dataset="d" * 64, examples=200, ways=ways))
 
 
 def test_the_quickest_that_answers_as_trained_is_chosen() -> None:
     found = _parity(_figures("slow", 200, 200, 9), _figures("quick", 198, 200, 5), _figures("wrong", 197, 200, 1))
-    assert parity.fastest(found, ["slow", "quick", "wrong"]).name == "quick"
+    quickest = parity.fastest(found, ["slow", "quick", "wrong"])
+    assert quickest.name == "quick"
+    assert adapter_parity.reason_for(found, quickest, ["slow", "quick", "wrong"]) == (
+        "quick: 5 ms an answer, 99.0% of 200 the trainer's, asked one by one here; the quickest of those that answer "
+        "as trained (others: slow 9 ms an answer, 100.0% of 200 the trainer's); refused: wrong 1 ms an answer, 98.5% "
+        "of 200 the trainer's"
+    )
 
 
 def test_under_ninety_nine_percent_is_refused_with_the_reason() -> None:
@@ -96,6 +105,60 @@ def test_under_ninety_nine_percent_is_refused_with_the_reason() -> None:
         parity.require(_figures("x", 200, 200, 1, ids_differ=2))
     with pytest.raises(RefusedError, match=r"98\.5%"):
         parity.fastest(_parity(_figures("x", 197, 200, 1)), ["x"])
+
+
+def test_before_a_deployment_it_is_compared_once(
+    tuned: tuple[Workspace, AdapterManifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, manifest = tuned
+    first = adapter_parity.before_deployment(workspace, manifest, SILENT)
+    assert first.refusal is None
+    assert first.figures.agreement.n == first.parity.examples
+    with monkeypatch.context() as patched:
+        patched.setattr(adapter_parity, "Bench", None)
+        assert adapter_parity.before_deployment(workspace, manifest, SILENT) == first
+    monkeypatch.setattr(adapter_parity, "version", lambda _: "of tomorrow")
+    monkeypatch.setattr(adapter_parity, "Bench", None)
+    with pytest.raises(TypeError):  # another engine is another comparison
+        adapter_parity.before_deployment(workspace, manifest, SILENT)
+
+
+def test_an_adapter_that_answers_unlike_the_trainer_may_not_be_deployed(
+    tuned: tuple[Workspace, AdapterManifest], tmp_path: Path
+) -> None:
+    """Another tuning's GGUF in the adapter's place: what would be served is not what was trained."""
+    workspace, manifest = tuned
+    theirs = Workspace(tmp_path / ".freehold")
+    shutil.copytree(workspace.root, theirs.root)
+    shutil.rmtree(theirs.root / "parity", ignore_errors=True)
+    path = theirs.adapters / manifest.digest / ADAPTER_GGUF
+    base = theirs.models / "smollm2-135m-instruct" / WEIGHTS_FILE
+    write_random_adapter(base, path, seed=3, rank=4, strength=5.0)
+    standing = adapter_parity.before_deployment(theirs, manifest, SILENT)
+    assert re.search(r"\d+\.\d% of \d+ answers|\d\.\d+ nats from the trainer's", standing.refusal or "")
+
+
+@pytest.mark.parametrize(("drift", "words"), [(0.05, None), (0.3, "0.3 nats from the trainer's; at most 0.1")])
+def test_free_text_is_judged_by_its_log_probabilities(drift: float, words: str | None) -> None:
+    figures = msgspec.structs.replace(_figures("x", 10, 20, 1), drift=drift)
+    refusal = adapter_parity.unlike(figures, labelled=False)
+    assert (refusal is None) == (words is None)
+    assert (words or "") in (refusal or "")
+    for same, refused in ((98, False), (96, True)):
+        assert (adapter_parity.unlike(_figures("x", same, 100, 1), labelled=True) is not None) == refused
+    constant = msgspec.structs.replace(_figures("x", 100, 100, 1), drift=5.0)
+    assert "5.0 nats from the trainer's; at most 0.5" in (adapter_parity.unlike(constant, labelled=True) or "")
+    other_ids = msgspec.structs.replace(figures, ids_differ=1)
+    assert "other token ids" in (adapter_parity.unlike(other_ids, labelled=False) or "")
+
+
+def test_engines_that_are_not_here_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter_parity, "engines_here", lambda: ("wheel",))
+    assert adapter_parity.engines_of("wheel") == ("wheel",)
+    with pytest.raises(UserError, match="native is not installed here; `freehold engines`"):
+        adapter_parity.engines_of("wheel,native")
+    with pytest.raises(UserError, match="did you mean native"):
+        adapter_parity.engines_of("nativ")
 
 
 def test_times_are_outside_the_digest() -> None:

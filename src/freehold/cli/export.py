@@ -38,8 +38,9 @@ def export(
         progress.say("memorised", warning)
     order = exporting.Order(adapter=manifest.digest, format=format)
     if exporting.format_of(format).encoded:
-        chosen, parity = encoding_for(workspace, manifest, encoding, progress)
-        order = exporting.Order(adapter=manifest.digest, format=format, encoding=chosen, parity=parity)
+        chosen = encoding_for(workspace, manifest, encoding, progress)
+        progress.say("encoding", chosen.reason)
+        order = exporting.Order(manifest.digest, format, chosen.encoding, chosen.parity)
     made = exporting.export(order, workspace, to or Path(f"{manifest.task}-{format}"), progress)
     if json:
         return as_json(made)
@@ -50,6 +51,10 @@ def export(
 def parity(
     name: NameArgument,
     encodings: Annotated[str, typer.Option(help="Merged copies to compare, with commas; empty for none.")] = _DEFAULT,
+    engines: Annotated[
+        str | None,
+        typer.Option(help="wheel, native, vllm, with commas; left out: what is installed and does not serve."),
+    ] = None,
     examples: Annotated[int, typer.Option(min=1, help="At most so many held-out examples.")] = 200,
     json: JsonOption = False,
 ) -> None:
@@ -61,7 +66,8 @@ def parity(
     workspace = Workspace.here()
     manifest = adapters_of(workspace, name)[0]
     wanted = adapter_parity.encodings_of(encodings)
-    found = adapter_parity.measured(workspace, manifest, wanted, Terminal(), examples)
+    others = adapter_parity.engines_unserved(workspace) if engines is None else adapter_parity.engines_of(engines)
+    found = adapter_parity.measured(workspace, manifest, wanted, Terminal(), examples, others)
     if json:
         as_json(found)
     else:

@@ -13,6 +13,7 @@ from freehold.cli.output import as_json, say
 from freehold.cli.progress import Terminal
 from freehold.cli.task import DEFAULT_TASK_FILE, JsonOption, TaskFileArgument
 from freehold.decision.certificate import headline
+from freehold.errors import RefusedError
 from freehold.pipeline import Outcome
 from freehold.pipeline import run as run_flow
 from freehold.store.workspace import Workspace
@@ -33,6 +34,8 @@ def _run(path: Path, json: bool) -> None:
         as_json(_summary(outcome))
     else:
         _print(outcome)
+    if outcome.refused:
+        raise RefusedError("; ".join(outcome.refused))
 
 
 def demo(
@@ -58,6 +61,7 @@ def _summary(outcome: Outcome) -> dict[str, object]:
         "verdict": outcome.decision.verdict,
         "served": outcome.served,
         "page": str(outcome.page),
+        "refused": outcome.refused,
     }
 
 

@@ -4,18 +4,24 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from freehold.data import freeze
+from freehold.engines import environments
 from freehold.engines.engine import Constraint, JsonSchema, Labels
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.merge import merge
+from freehold.engines.native import preferred
 from freehold.engines.quantise import ENCODINGS, Encoding
 from freehold.errors import DataError, UserError, did_you_mean
 from freehold.evaluation.parity import (
+    LEAST_AGREEMENT,
     EngineVoice,
+    Figures,
     Parity,
     Question,
     Voice,
@@ -25,18 +31,24 @@ from freehold.evaluation.parity import (
     keep,
     kept,
     named,
+    refusal,
     started,
 )
 from freehold.evaluation.prompted import JSON_TOKENS, LABEL_SPARE
 from freehold.evaluation.trainer_voice import TrainerVoice
 from freehold.progress import Progress
-from freehold.records import AdapterManifest, AnswerType, Base, Dataset, Split
+from freehold.records import AdapterManifest, AnswerType, Base, Dataset, Split, digest
 from freehold.render import Prompt, Renderer
 from freehold.store.layout import ADAPTER_GGUF, BASE_FILE, serving_weights
 from freehold.store.workspace import Workspace, read_record
 from freehold.tuning.adapter import read_adapter
 
 SERVED = "adapter as served"
+WHEEL, NATIVE, VLLM = "wheel", "native", "vllm"
+ENGINES = (WHEEL, NATIVE, VLLM)
+MOST_DRIFT, MOST_DRIFT_OF_LABELS = 0.1, 0.5  # nats, on the mean
+_BEFORE_DEPLOYMENT = ".served"
+_LABELLED_EXAMPLES, _FREE_EXAMPLES = 100, 20  # before a deployment: bounded, so that a run stays short
 USUAL: tuple[Encoding, ...] = ("F16", "Q8_0", "Q4_K_M", "Q4_0")
 _TEXT_TOKENS = 64  # of a free answer: where two ways part, they part early
 
@@ -55,15 +67,30 @@ class Bench:
     base: Base
     most: int = 200
 
-    def compare(self, encodings: Sequence[Encoding], progress: Progress) -> Parity:
-        """The adapter as it is served, and a merged copy in each encoding; raises `DataError` without held-out data."""
+    def compare(self, encodings: Sequence[Encoding], progress: Progress, engines: Sequence[str] = ()) -> Parity:
+        """The adapter as it is served, in each of `engines`, and a merged copy in each encoding.
+
+        Raises `DataError` without held-out data.
+        """
         trainer = Way("trainer", self._trainer)
-        ways = [Way(SERVED, self._served), *(Way(merged_name(each), self._merged_in(each)) for each in encodings)]
+        ways = [
+            Way(SERVED, self._served),
+            *(Way(name, self._engine(name)) for name in engines),
+            *(Way(merged_name(each), self._merged_in(each)) for each in encodings),
+        ]
         questions = self._questions()
         if not questions:
             raise DataError(f"dataset {self.manifest.dataset[:12]} has no held-out example to compare on")
-        figures = compare(trainer, ways, questions, progress)
-        return named(self.manifest.task, self.manifest.digest, self.manifest.dataset, figures, len(questions))
+        found = Parity(
+            digest="",
+            task=self.manifest.task,
+            adapter=self.manifest.digest,
+            dataset=self.manifest.dataset,
+            examples=len(questions),
+            ways=compare(trainer, ways, questions, progress),
+            setting=setting(self.workspace, self.base),
+        )
+        return named(found)
 
     @property
     def _base_folder(self) -> Path:
@@ -104,10 +131,35 @@ class Bench:
 
     @contextmanager
     def _served(self) -> Iterator[Voice]:
-        name = self.manifest.digest
-        path = self._adapter_folder / ADAPTER_GGUF
-        with self._voice(serving_weights(self._base_folder), {name: path}, name) as voice:
+        with self._beside(preferred(self.workspace.benches)) as voice:
             yield voice
+
+    @contextmanager
+    def _beside(self, program: str | None) -> Iterator[Voice]:
+        """The adapter beside its base, in a native server or in the wheel's."""
+        name, path = self.manifest.digest, self._adapter_folder / ADAPTER_GGUF
+        with self._voice(serving_weights(self._base_folder), {name: path}, name, program) as voice:
+            yield voice
+
+    def _engine(self, name: str) -> Callable[[], AbstractContextManager[Voice]]:
+        """What opens one of `ENGINES`."""
+        if name == VLLM:
+            return self._vllm
+        server = environments.native_server() if name == NATIVE else None
+        return lambda: self._beside(str(server) if server else None)
+
+    @contextmanager
+    def _vllm(self) -> Iterator[Voice]:
+        """The adapter as PEFT's safetensors beside the base as safetensors."""
+        from freehold.engines.vllm import Vllm, VllmSettings
+        from freehold.tuning.hub_folder import write_hub_folder
+
+        renderer, name = Renderer(self._base_folder), self.manifest.digest
+        with tempfile.TemporaryDirectory(dir=self.workspace.root, prefix=".parity.") as folder:
+            write_hub_folder(self._base_folder / self.base.weights.name, self._base_folder, Path(folder))
+            settings = VllmSettings(slots=1, context=min(self.base.context_length, 2048), adapters=1)
+            with started(Vllm(Path(folder), {name: self._adapter_folder}, settings)) as engine:
+                yield EngineVoice(engine, renderer, self._max_tokens(renderer), self._constraint(), name)
 
     def _merged_in(self, encoding: Encoding) -> Callable[[], AbstractContextManager[Voice]]:
         @contextmanager
@@ -121,11 +173,48 @@ class Bench:
         return opened
 
     @contextmanager
-    def _voice(self, weights: Path, adapters: dict[str, Path], adapter: str | None) -> Iterator[Voice]:
+    def _voice(
+        self, weights: Path, adapters: dict[str, Path], adapter: str | None, program: str | None = None
+    ) -> Iterator[Voice]:
         renderer = Renderer(self._base_folder)
-        settings = Settings(slots=1, context=min(self.base.context_length, 2048))
+        settings = Settings(slots=1, context=min(self.base.context_length, 2048), program=program)
         with started(LlamaCpp(weights, adapters, settings)) as engine:
             yield EngineVoice(engine, renderer, self._max_tokens(renderer), self._constraint(), adapter)
+
+
+def setting(workspace: Workspace, base: Base) -> str:
+    """What a base's adapters are served with now: the base, its encoding, and the engine."""
+    program = preferred(workspace.benches)
+    engine = f"native {Path(program).stat().st_size}" if program else f"xllamacpp {version('xllamacpp')}"
+    return digest([base.digest, serving_weights(workspace.models / base.name).name, engine])
+
+
+def engines_here() -> tuple[str, ...]:
+    """The engines of `ENGINES` that are installed here."""
+    found = {
+        WHEEL: True,
+        NATIVE: environments.native_server() is not None,
+        VLLM: environments.vllm_python() is not None,
+    }
+    return tuple(name for name in ENGINES if found[name])
+
+
+def engines_unserved(workspace: Workspace) -> tuple[str, ...]:
+    """Those that are installed and that the gateway does not use here."""
+    used = NATIVE if preferred(workspace.benches) else WHEEL
+    return tuple(each for each in engines_here() if each != used)
+
+
+def engines_of(text: str) -> tuple[str, ...]:
+    """Engines from a list with commas; raises `UserError` for one that there is not, or not here."""
+    names = [each.strip() for each in text.split(",") if each.strip()]
+    wrong = next((each for each in names if each not in ENGINES), None)
+    if wrong is not None:
+        raise UserError(f"{wrong}: no such engine{did_you_mean(wrong, ENGINES)}; there are {', '.join(ENGINES)}")
+    missing = next((each for each in names if each not in engines_here()), None)
+    if missing is not None:
+        raise UserError(f"{missing} is not installed here; `freehold engines` prints the line that installs it")
+    return tuple(each for each in ENGINES if each in names)
 
 
 def encodings_of(text: str) -> tuple[Encoding, ...]:
@@ -138,22 +227,74 @@ def encodings_of(text: str) -> tuple[Encoding, ...]:
 
 
 def measured(
-    workspace: Workspace, manifest: AdapterManifest, encodings: Sequence[Encoding], progress: Progress, most: int = 200
+    workspace: Workspace,
+    manifest: AdapterManifest,
+    encodings: Sequence[Encoding],
+    progress: Progress,
+    most: int = 200,
+    engines: Sequence[str] = (),
 ) -> Parity:
     """Compare an adapter in these encodings, and keep what came of it; raises `ModelFileError` for a changed file."""
-    base = read_record(workspace.models / manifest.base / BASE_FILE, Base)
-    found = Bench(workspace, read_adapter(workspace, manifest.digest, base), base, most).compare(encodings, progress)
+    found = _bench(workspace, manifest, most).compare(encodings, progress, engines)
     keep(workspace, found)
     return found
 
 
-def encoding_for(
-    workspace: Workspace, manifest: AdapterManifest, wanted: str | None, progress: Progress
-) -> tuple[Encoding, str]:
-    """The encoding to merge in, and the digest of the comparison that allows it.
+def _bench(workspace: Workspace, manifest: AdapterManifest, most: int) -> Bench:
+    base = read_record(workspace.models / manifest.base / BASE_FILE, Base)
+    return Bench(workspace, read_adapter(workspace, manifest.digest, base), base, most)
 
-    The one that is `wanted`, else the quickest of the usual ones that answers as the trainer does. What was compared
-    before is not compared again. Raises `RefusedError` where it differs from what was trained.
+
+class Standing(NamedTuple):
+    """Whether an adapter may answer: the figures of the way that serves it, their record, and why not (or None)."""
+
+    figures: Figures
+    parity: Parity
+    refusal: str | None
+
+
+def before_deployment(workspace: Workspace, manifest: AdapterManifest, progress: Progress) -> Standing:
+    """Is what would be served what was trained? Compared once for an adapter, base, encoding and engine.
+
+    Labels must agree on 99 %: refused where the examples show that they do not (the interval lies below), since of a
+    hundred a near-tie or two may fall the other way. Free text and JSON part at the first near-tie, so there the token
+    ids must be equal and the log-probabilities may hardly drift.
+    """
+    base = read_record(workspace.models / manifest.base / BASE_FILE, Base)
+    dataset = freeze.read(workspace, manifest.dataset)
+    labelled = dataset.answer_type is AnswerType.LABEL
+    wanted = min(_LABELLED_EXAMPLES if labelled else _FREE_EXAMPLES, dataset.counts[Split.HELD_OUT])
+    found = kept(workspace, manifest.digest, _BEFORE_DEPLOYMENT)
+    if found is None or found.setting != setting(workspace, base) or found.examples < wanted:
+        found = _bench(workspace, manifest, wanted).compare((), progress)
+        keep(workspace, found, _BEFORE_DEPLOYMENT)
+    served = found.of(SERVED)
+    assert served is not None  # every comparison has it
+    return Standing(served, found, unlike(served, labelled))
+
+
+def unlike(served: Figures, labelled: bool) -> str | None:
+    """Why a way may not serve, or None."""
+    if served.ids_differ or (labelled and served.agreement.high < LEAST_AGREEMENT):
+        return refusal(served)
+    most = MOST_DRIFT_OF_LABELS if labelled else MOST_DRIFT  # a model that always says the same agrees with any other
+    if served.drift <= most:
+        return None
+    return f"{served.name}: log-probabilities lie {served.drift} nats from the trainer's; at most {most} may be"
+
+
+class Choice(NamedTuple):
+    """An encoding, the digest of the comparison that allows it, and why it is this one."""
+
+    encoding: Encoding
+    parity: str
+    reason: str
+
+
+def encoding_for(workspace: Workspace, manifest: AdapterManifest, wanted: str | None, progress: Progress) -> Choice:
+    """The encoding to merge in: the one that is `wanted`, else the quickest of the usual ones that answers as trained.
+
+    What was compared before is not compared again. Raises `RefusedError` where it differs from what was trained.
     """
     candidates = encodings_of(wanted) if wanted else USUAL
     names = [merged_name(each) for each in candidates]
@@ -161,4 +302,23 @@ def encoding_for(
     if found is None or any(found.of(name) is None for name in names):
         found = measured(workspace, manifest, candidates, progress)
     chosen = fastest(found, names)
-    return candidates[names.index(chosen.name)], found.digest
+    return Choice(candidates[names.index(chosen.name)], found.digest, reason_for(found, chosen, names))
+
+
+def reason_for(found: Parity, chosen: Figures, names: Sequence[str]) -> str:
+    """Why this way and not another, with what was measured of each."""
+    compared = [each for each in found.ways if each.name in names]
+    others = [each for each in compared if each.passes and each is not chosen]
+    refused = [each for each in compared if not each.passes]
+    said = f"{chosen.name}: {_told(chosen)}, asked one by one here"
+    if others:
+        said += f"; the quickest of those that answer as trained (others: {'; '.join(map(_named_and_told, others))})"
+    return f"{said}; refused: {'; '.join(map(_named_and_told, refused))}" if refused else said
+
+
+def _named_and_told(figures: Figures) -> str:
+    return f"{figures.name} {_told(figures)}"
+
+
+def _told(figures: Figures) -> str:
+    return f"{figures.answer_ms:g} ms an answer, {figures.agreement.value:.1%} of {figures.agreement.n} the trainer's"

@@ -12,6 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple, Protocol
 
+from msgspec.structs import replace
+
 from freehold.engines.engine import Answer, Completion, Constraint, Engine, Sampling
 from freehold.errors import RefusedError
 from freehold.evaluation.statistics import wilson
@@ -71,7 +73,10 @@ class Figures(Record, frozen=True, kw_only=True):
 
 
 class Parity(Record, frozen=True, kw_only=True):
-    """Every way that was compared, for one adapter and dataset. The digest leaves times out."""
+    """Every way that was compared, for one adapter and dataset. The digest leaves times out.
+
+    `setting` is what served it then: a digest of the base, its encoding and the engine.
+    """
 
     digest: str
     task: str
@@ -79,6 +84,7 @@ class Parity(Record, frozen=True, kw_only=True):
     dataset: str
     examples: int
     ways: tuple[Figures, ...]
+    setting: str = ""
 
     def of(self, name: str) -> Figures | None:
         """The figures of a way, where it was compared."""
@@ -173,11 +179,11 @@ def _drift(wanted: dict[int, float], found: dict[int, float]) -> float:
     return abs(wanted[likeliest] - found.get(likeliest, min(found.values(), default=float("-inf"))))
 
 
-def named(task: str, adapter: str, dataset: str, ways: tuple[Figures, ...], examples: int) -> Parity:
+def named(found: Parity) -> Parity:
     """The record under its digest."""
-    timeless = [(each.name, each.agreement, each.drift, each.ids_differ, each.apart) for each in ways]
-    content = [task, adapter, dataset, examples, timeless]
-    return Parity(digest=digest(content), task=task, adapter=adapter, dataset=dataset, examples=examples, ways=ways)
+    timeless = [(each.name, each.agreement, each.drift, each.ids_differ, each.apart) for each in found.ways]
+    content = [found.task, found.adapter, found.dataset, found.examples, found.setting, timeless]
+    return replace(found, digest=digest(content))
 
 
 def fastest(parity: Parity, names: Sequence[str]) -> Figures:
@@ -206,16 +212,16 @@ def refusal(figures: Figures) -> str:
     )
 
 
-def keep(workspace: Workspace, parity: Parity) -> None:
-    """Keep the newest comparison of an adapter."""
-    write_record(_path(workspace, parity.adapter), parity)
+def keep(workspace: Workspace, parity: Parity, what: str = "") -> None:
+    """Keep the newest comparison of an adapter; `what` tells one kind of them from another."""
+    write_record(_path(workspace, parity.adapter, what), parity)
 
 
-def kept(workspace: Workspace, adapter: str) -> Parity | None:
+def kept(workspace: Workspace, adapter: str, what: str = "") -> Parity | None:
     """The newest comparison of an adapter, where there is one."""
-    path = _path(workspace, adapter)
+    path = _path(workspace, adapter, what)
     return read_record(path, Parity) if path.is_file() else None
 
 
-def _path(workspace: Workspace, adapter: str) -> Path:
-    return workspace.root / "parity" / f"{adapter}.json"
+def _path(workspace: Workspace, adapter: str, what: str) -> Path:
+    return workspace.root / "parity" / f"{adapter}{what}.json"
