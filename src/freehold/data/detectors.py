@@ -25,8 +25,9 @@ class Detector(NamedTuple):
 # Every repetition below is bounded or cannot begin again inside itself, so that no text takes quadratic time.
 # Scripts that write no space between a word and an address that follows it.
 _UNSPACED = r"\u0E00-\u0FFF\u2E80-\u9FFF\uAC00-\uD7AF\uFF00-\uFFEF"
-_EMAIL = re.compile(
-    rf"[^\W{_UNSPACED}](?:[^\W{_UNSPACED}]|[.!#$%&'*+/=?^`{{|}}~-]){{0,63}}@"
+# An address is found by its @: its first half is read backwards from there, and its second forwards.
+_BEFORE_AT = re.compile(rf"(?:[^\W{_UNSPACED}]|[.!#$%&'*+/=?^`{{|}}~-]){{0,63}}[^\W{_UNSPACED}]")
+_BEHIND_AT = re.compile(
     rf"[^\W_{_UNSPACED}]{{1,63}}(?:[.-][^\W_{_UNSPACED}]{{1,63}}){{0,8}}\.[^\W\d_{_UNSPACED}]{{2,63}}"
 )
 
@@ -131,8 +132,14 @@ def _named(text: str) -> Iterator[Span]:
 
 
 def _emails(text: str) -> Iterator[Span]:
-    if "@" in text:
-        yield from (match.span() for match in _EMAIL.finditer(text))
+    at, end = text.find("@"), 0
+    while at >= 0:
+        before = _BEFORE_AT.match(text[max(end, at - 64) : at][::-1])
+        behind = _BEHIND_AT.match(text, at + 1) if before else None
+        if before and behind:
+            end = behind.end()
+            yield at - before.end(), end
+        at = text.find("@", max(at + 1, end))
 
 
 def _ibans(text: str) -> Iterator[Span]:

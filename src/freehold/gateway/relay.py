@@ -22,8 +22,9 @@ from freehold.gateway.limits import Reservation
 from freehold.gateway.recorder import Told, Tried
 from freehold.gateway.sources import Failure
 from freehold.gateway.tokens import Tokens
-from freehold.gateway.upstream import TIMEOUT, passed_back, resolved_key
+from freehold.gateway.upstream import passed_back, resolved_key
 
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=300)
 PATHS = ("/images/generations", "/audio/speech", "/audio/transcriptions", "/audio/translations")
 
 _FORM_MODEL = re.compile(rb'name="model"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,256})\r\n')
@@ -91,7 +92,8 @@ class Relay:
         try:
             async with routes.http.post(url, data=call.content, headers=headers, timeout=TIMEOUT) as response:
                 start = {"type": "http.response.start", "status": response.status}
-                yield {**start, "headers": [*passed_back(response), (b"x-freehold-exchange", call.id.encode())]}
+                mark = (b"x-freehold-exchange", call.id.encode())
+                yield {**start, "headers": [*passed_back(response.raw_headers), mark]}
                 held = b""
                 async for chunk in response.content.iter_any():
                     if held:

@@ -18,6 +18,7 @@ from freehold.gateway.call import Call, Caller
 from freehold.gateway.embeddings import EmbedderSource
 from freehold.gateway.endpoints import CHAT
 from freehold.gateway.faults import GatewayError
+from freehold.gateway.http_client import HttpClient
 from freehold.gateway.reload import To
 from freehold.gateway.roster import Roster, Served
 from freehold.gateway.rules import Rules
@@ -60,6 +61,7 @@ class Routes:
 
     roster: Roster
     http: aiohttp.ClientSession
+    client: HttpClient
     upstream: str | None = None
     upstream_key: str | None = None
     upstream_guardrails: str | None = None
@@ -150,7 +152,7 @@ class Routes:
         """One address, model and key is one object: a request makes none of its own."""
         known = (base_url, model, key)
         if known not in self._remotes:
-            self._remotes[known] = Upstream(base_url, self.http, model, key)
+            self._remotes[known] = Upstream(base_url, self.client, model, key)
         return self._remotes[known]
 
     def _breaker(self, name: str) -> Breaker:

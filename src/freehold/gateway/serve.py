@@ -7,6 +7,7 @@ children down.
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import signal
@@ -41,6 +42,7 @@ from freehold.gateway.children import Children
 from freehold.gateway.door import Desk
 from freehold.gateway.embedders import Embedders
 from freehold.gateway.files import FilePages
+from freehold.gateway.http_client import HttpClient
 from freehold.gateway.journal import Journal
 from freehold.gateway.keeper import Keeper, recover
 from freehold.gateway.keyring import Keyring
@@ -163,8 +165,16 @@ async def _until_signalled(
     opening: Opening | None,
 ) -> None:
     async with serving(workspace, settings, backends, opening) as roster:
+        _settle_garbage()
         ready(roster.names)
         await signalled()
+
+
+def _settle_garbage() -> None:
+    """What stands now stays: the collector need not walk it again and again, least of all while somebody waits."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @asynccontextmanager
@@ -257,13 +267,14 @@ class _Batches:
 
 async def _desk(workspace: Workspace, settings: Settings, roster: Roster, parts: _Parts, stack: AsyncExitStack) -> Desk:
     prices, people = read_prices(workspace.root), Subjects(workspace)
-    http = await stack.enter_async_context(_client())
+    http, client = await stack.enter_async_context(_client()), HttpClient()
+    stack.callback(client.close)
     keyring = Keyring(parts.store, required=settings.require_keys or not is_loopback(settings.host))
     await keyring.refresh()
     await roster.refresh()
     machine = MachinePrice(settings.machine_hour, settings.currency) if settings.machine_hour is not None else None
     return Desk(
-        routes=Routes(roster, http, settings.upstream, settings.upstream_key, settings.upstream_guardrails),
+        routes=Routes(roster, http, client, settings.upstream, settings.upstream_key, settings.upstream_guardrails),
         keyring=keyring,
         recorder=Recorder(
             parts.journal,

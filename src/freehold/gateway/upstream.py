@@ -7,19 +7,19 @@ counts in a stream, which the gateway needs and keeps from clients that did not 
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-import aiohttp
 import msgspec
 
 from freehold.gateway.call import Call
 from freehold.gateway.endpoints import MESSAGES
 from freehold.gateway.events import Splitter
 from freehold.gateway.faults import GatewayError
+from freehold.gateway.http_client import Answer, HttpClient
 from freehold.gateway.sources import Failure, Headers, SourceError, Whole
 
-TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=300)
 LONGEST_ANSWER_BYTES = 64 * 1024 * 1024
 
 _NOT_PASSED_BACK = frozenset(
@@ -34,56 +34,49 @@ _OPTIONS = msgspec.json.Decoder(dict[str, Any] | None)
 class Upstream:
     """One address and model. `model` None leaves the name as the caller wrote it, `key` None the caller's key."""
 
-    def __init__(
-        self, base_url: str, http: aiohttp.ClientSession, model: str | None = None, key: str | None = None
-    ) -> None:
+    def __init__(self, base_url: str, client: HttpClient, model: str | None = None, key: str | None = None) -> None:
         self._base_url = base_url.rstrip("/")
-        self._http = http
+        self._client = client
         self._model = model
         self._key = key
         self.name = f"{self._base_url}#{model}" if model else self._base_url
 
     async def fetch(self, call: Call) -> Whole:
         try:
-            async with self._post(call, self._content(call)) as response:
-                content = await _read(response)
-                whole = Whole(response.status, content, passed_back(response))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            async with self._post(call) as answer:
+                content = await answer.read(LONGEST_ANSWER_BYTES)
+        except OSError as error:
             raise self._unreachable(error) from None
-        if response.status >= 400:
-            raise self._refusal(whole, response.headers.get("retry-after"))
-        if "json" not in response.headers.get("content-type", ""):
-            raise self._not_an_answer(response.headers.get("content-type", "nothing"), content)
+        whole = Whole(answer.status, content, passed_back(answer.headers))
+        if answer.status >= 400:
+            raise self._refusal(whole, answer.header(b"retry-after"))
+        if "json" not in answer.header(b"content-type"):
+            raise self._not_an_answer(answer.header(b"content-type"), content)
         return whole
 
     async def open(self, call: Call) -> AsyncIterator[bytes]:
         splitter = Splitter()
         try:
-            async with self._post(call, self._content(call)) as response:
-                if response.status >= 400:
-                    whole = Whole(response.status, await _read(response), passed_back(response))
-                    raise self._refusal(whole, response.headers.get("retry-after"))
-                kind = response.headers.get("content-type", "nothing")
-                if "event-stream" not in kind:
-                    raise self._not_an_answer(kind, await response.content.read(200))
-                async for chunk in response.content.iter_any():
-                    for event in splitter.feed(chunk):
+            async with self._post(call) as answer:
+                if answer.status >= 400:
+                    whole = Whole(answer.status, await answer.read(LONGEST_ANSWER_BYTES), passed_back(answer.headers))
+                    raise self._refusal(whole, answer.header(b"retry-after"))
+                if "event-stream" not in answer.header(b"content-type"):
+                    raise self._not_an_answer(answer.header(b"content-type"), await answer.start(200))
+                async for piece in answer.pieces():
+                    for event in splitter.feed(piece):
                         yield event
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except OSError as error:
             raise self._unreachable(error) from None
         except ValueError as error:  # an event that does not end
             raise self._broken(str(error)) from None
 
-    def _post(self, call: Call, content: bytes) -> Any:  # noqa: ANN401 (aiohttp's request context)
-        headers = list(call.caller.headers)
-        secret = self._key or call.caller.secret
+    def _post(self, call: Call) -> AbstractAsyncContextManager[Answer]:
+        headers, secret = call.caller.headers, self._key or call.caller.secret
         if secret:
-            headers.append(
-                ("x-api-key", secret) if call.endpoint is MESSAGES else ("authorization", f"Bearer {secret}")
-            )
-        return self._http.post(
-            self._base_url + call.endpoint.path, data=content, headers=headers, timeout=TIMEOUT, allow_redirects=False
-        )
+            name, value = ("x-api-key", secret) if call.endpoint is MESSAGES else ("authorization", f"Bearer {secret}")
+            headers = [*headers, (name, value)]
+        return self._client.post(self._base_url + call.endpoint.path, headers, self._content(call))
 
     def _content(self, call: Call) -> bytes:
         wants_usage = call.stream and call.endpoint.asks_usage and not asks_usage(call.content)
@@ -114,7 +107,7 @@ class Upstream:
         return self._broken(f"cannot be reached or broke off ({type(error).__name__})")
 
     def _not_an_answer(self, kind: str, content: bytes) -> SourceError:
-        return self._broken(f"answered {kind} where JSON or events were due: {_start(content)}")
+        return self._broken(f"answered {kind or 'nothing'} where JSON or events were due: {_start(content)}")
 
     def _broken(self, what: str) -> SourceError:
         return SourceError(Failure.SERVER, GatewayError(502, f"{self._base_url} {what}", code="upstream_failed"))
@@ -153,20 +146,6 @@ def asks_usage(content: bytes) -> bool:
     return bool(options and options.include_usage)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body, unless it never ends."""
-    content = await response.content.read(-1) if response.content_length is not None else b""
-    if response.content_length is not None:
-        return content
-    parts, size = [], 0
-    async for chunk in response.content.iter_any():
-        parts.append(chunk)
-        size += len(chunk)
-        if size > LONGEST_ANSWER_BYTES:
-            raise aiohttp.ClientPayloadError("the answer does not end")
-    return b"".join(parts)
-
-
 def _failure(whole: Whole) -> Failure:
     if whole.status in (401, 403):
         return Failure.BAD_KEY
@@ -186,9 +165,9 @@ def _is_error_object(content: bytes) -> bool:
         return False
 
 
-def passed_back(response: aiohttp.ClientResponse) -> Headers:
+def passed_back(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The upstream's headers that go on to the client."""
-    return [(name, value) for name, value in response.raw_headers if name.lower() not in _NOT_PASSED_BACK]
+    return [(name, value) for name, value in headers if name.lower() not in _NOT_PASSED_BACK]
 
 
 def _start(content: bytes) -> str:
