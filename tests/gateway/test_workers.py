@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import psutil
 import pytest
 from gateway_house import House, RunningUpstream, in_thread
 from msgspec.structs import replace
@@ -149,3 +152,18 @@ def test_a_stop_drains_every_worker(house: House, upstream: RunningUpstream) -> 
         assert all(each.result().text.endswith("data: [DONE]\n\n") for each in under_way)
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
     assert len(house.kept()) == 6 and house.engines[0].stopped == 1
+
+
+def test_workers_whose_house_is_killed_stop(house: House, upstream: RunningUpstream) -> None:
+    command = [sys.executable, "-m", "freehold", "serve", "--workers", "2", "--port", str(house.settings.port)]
+    environment = {**os.environ, "FREEHOLD_HOME": str(house.workspace.root)}
+    with subprocess.Popen(
+        [*command, "--upstream", upstream.url], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None and b"gateway on" in process.stdout.readline()
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert Pair(house, upstream).ask().status_code == 200
+        process.kill()
+        _, alive = psutil.wait_procs(children, timeout=30)
+    assert len(children) >= 2 and not alive
+    assert len(house.kept()) == 1
