@@ -135,6 +135,21 @@ def test_a_redacted_stream_waits_and_its_clients_read_it(guarded: Guarded) -> No
     assert all("[cut]" in (each.answer or "") for each in guarded.house.kept()[:3])
 
 
+def test_of_an_answer_that_was_held_nothing_is_kept_when_its_client_hangs_up(guarded: Guarded) -> None:
+    guarded.upstream.turn(tokens=60, pause_ms=50)
+    guarded.deploy(Guardrail(name="cut", when="after", check="deny", settings={"words": "the"}, action="redact"))
+    body = {"model": "shop", "stream": True, "messages": [{"role": "user", "content": "hello"}]}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{guarded.house.url}/v1/chat/completions", json=body, timeout=1.0)
+    until = time.monotonic() + 10
+    while not (kept := guarded.house.kept()):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert (kept[0].status, kept[0].finished, kept[0].answer) == (499, False, None)
+    (attempt,) = guarded.house.attempts()
+    assert (attempt.outcome, attempt.estimated) == ("hung_up", True)
+
+
 def test_a_flag_lets_the_stream_go_on_and_stands_with_the_exchange(guarded: Guarded) -> None:
     guarded.upstream.turn(tokens=40, pause_ms=20)
     rule = Guardrail(

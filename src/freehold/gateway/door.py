@@ -160,7 +160,7 @@ class Door:
             if not visit.kept:  # what is kept was answered, whether or not anybody stayed to read it
                 if not visit.attempted:
                     self._attempted(visit, Failure.HUNG_UP, self._guessed(visit))
-                await self._keep(visit, 499, False, self._merged(visit))
+                await self._keep(visit, 499, False, door._so_far(visit))
         finally:
             self._settle(visit)
             if self._desk.traces is not None and visit.trail is not None:
@@ -284,6 +284,10 @@ class Door:
     def _guessed(self, visit: Visit, answered: int = 0) -> Tokens:
         """Counts where the target reported none: four bytes a token, and a token an event of a stream."""
         return Tokens(input=len(visit.call.content) // 4, output=answered // 4 + len(visit.events), estimated=True)
+
+    def _so_far(self, visit: Visit) -> bytes | None:
+        """What is kept of an answer whose client hung up."""
+        return self._merged(visit)
 
     def _merged(self, visit: Visit) -> bytes | None:
         whole = self._endpoint.whole(visit.events)

@@ -127,6 +127,10 @@ class RuledDoor(Door):
             await events.aclose()
         self._attempted(visit, None, _streamed_tokens(self._merged(visit)) or self._guessed(visit))
 
+    def _so_far(self, visit: Visit) -> bytes | None:
+        """Nothing of an answer that was held back: no guardrail has seen it."""
+        return None if self._rules.holds else super()._so_far(visit)
+
     def _attempted(self, visit: Visit, failure: Failure | None, tokens: Tokens) -> None:
         super()._attempted(visit, failure, tokens)
         visit.attempted = failure is None or visit.attempted
