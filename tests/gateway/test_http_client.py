@@ -118,6 +118,7 @@ def test_an_answer_that_ends_with_its_connection() -> None:
         HEAD + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % (len(PACKED) - 9) + PACKED[:-9],
         HEAD + b"content-encoding: br\r\ncontent-length: 1\r\n\r\nx",
         HEAD + b"content-length: +5\r\n\r\nhello",
+        HEAD + b"content-length: 5\r\ncontent-length: 4\r\n\r\nhello",
         HEAD + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\nx\r\n",
         HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\nxy\r\n0\r\n\r\n",

@@ -144,8 +144,8 @@ def test_free_text_is_judged_by_its_log_probabilities(drift: float, words: str |
     refusal = adapter_parity.unlike(figures, labelled=False)
     assert (refusal is None) == (words is None)
     assert (words or "") in (refusal or "")
-    for same, refused in ((98, False), (96, True)):
-        assert (adapter_parity.unlike(_figures("x", same, 100, 1), labelled=True) is not None) == refused
+    for same, n, refused in ((98, 100, False), (96, 100, True), (7, 8, False), (6, 8, True)):
+        assert (adapter_parity.unlike(_figures("x", same, n, 1), labelled=True) is not None) == refused
     constant = msgspec.structs.replace(_figures("x", 100, 100, 1), drift=5.0)
     assert "5.0 nats from the trainer's; at most 0.5" in (adapter_parity.unlike(constant, labelled=True) or "")
     other_ids = msgspec.structs.replace(figures, ids_differ=1)

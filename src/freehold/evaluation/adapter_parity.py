@@ -37,7 +37,7 @@ from freehold.evaluation.parity import (
 from freehold.evaluation.prompted import JSON_TOKENS, LABEL_SPARE
 from freehold.evaluation.trainer_voice import TrainerVoice
 from freehold.progress import Progress
-from freehold.records import AdapterManifest, AnswerType, Base, Dataset, Split, digest
+from freehold.records import AdapterManifest, AnswerType, Base, Dataset, Interval, Split, digest
 from freehold.render import Prompt, Renderer
 from freehold.store.layout import ADAPTER_GGUF, BASE_FILE, serving_weights
 from freehold.store.workspace import Workspace, read_record
@@ -256,8 +256,8 @@ class Standing(NamedTuple):
 def before_deployment(workspace: Workspace, manifest: AdapterManifest, progress: Progress) -> Standing:
     """Is what would be served what was trained? Compared once for an adapter, base, encoding and engine.
 
-    Labels must agree on 99 %: refused where the examples show that they do not (the interval lies below), since of a
-    hundred a near-tie or two may fall the other way. Free text and JSON part at the first near-tie, so there the token
+    Labels must agree on 99 %: refused where the examples show that they do not (`_shown_below`), since of a hundred a
+    near-tie or two may fall the other way. Free text and JSON part at the first near-tie, so there the token
     ids must be equal and the log-probabilities may hardly drift.
     """
     base = read_record(workspace.models / manifest.base / BASE_FILE, Base)
@@ -275,12 +275,23 @@ def before_deployment(workspace: Workspace, manifest: AdapterManifest, progress:
 
 def unlike(served: Figures, labelled: bool) -> str | None:
     """Why a way may not serve, or None."""
-    if served.ids_differ or (labelled and served.agreement.high < LEAST_AGREEMENT):
+    if served.ids_differ or (labelled and _shown_below(served.agreement)):
         return refusal(served)
     most = MOST_DRIFT_OF_LABELS if labelled else MOST_DRIFT  # a model that always says the same agrees with any other
     if served.drift <= most:
         return None
     return f"{served.name}: log-probabilities lie {served.drift} nats from the trainer's; at most {most} may be"
+
+
+def _shown_below(agreement: Interval) -> bool:
+    """Whether so few alike are too few for 99 %, by the exact binomial test at 2.5 % (Clopper and Pearson 1934).
+
+    Exact, because the score interval is too narrow for a share near 1 of few examples: one near-tie of eight would do.
+    """
+    from scipy.stats import binom
+
+    alike = round(agreement.value * agreement.n)
+    return bool(binom.cdf(alike, agreement.n, LEAST_AGREEMENT) < 0.025)
 
 
 class Choice(NamedTuple):

@@ -1,4 +1,4 @@
-"""Posting to an upstream over HTTP/1.1: what the hot path needs of a client and no more, at a fifth of the cost.
+"""Posting to an upstream over HTTP/1.1: what the hot path needs of a client and no more.
 
 Connections are kept and used again, the last one first; nothing is ever sent twice, since what is sent may be billed.
 Whatever is wrong on the wire is an `OSError`, and never a short answer (invariant 6).
@@ -293,6 +293,8 @@ class Answer(asyncio.Protocol):
     def _choose_frame(self, version: bytes) -> None:
         """How long the body is (RFC 9112, section 6.3)."""
         known = {name.lower(): value.lower() for name, value in self.headers}
+        if len({value for name, value in self.headers if name.lower() == b"content-length"}) > 1:
+            raise WireError("the answer has two lengths")
         connection = known.get(b"connection", b"")
         self._closes = b"close" in connection or (version == b"HTTP/1.0" and b"keep-alive" not in connection)
         self._unpacker = _unpacker(known.get(b"content-encoding", b"identity"))
