@@ -2,14 +2,11 @@
 
 import hashlib
 import hmac
-import os
-import secrets
 
 from freehold.store.database import Store
 from freehold.store.exchanges import raw_subjects, rename_subjects
 from freehold.store.workspace import Workspace, write_atomically
 
-_KEY_BYTES = 32
 _FORGOTTEN = "forgotten"
 
 
@@ -23,7 +20,7 @@ class Subjects:
 
     def pseudonym(self, subject: str) -> str:
         """The same for the same id in this workspace, and of no use in another."""
-        self._key = self._key or _key(self._workspace)
+        self._key = self._key or self._workspace.secret("subject.key")
         return hmac.new(self._key, subject.encode(), hashlib.sha256).hexdigest()
 
     def is_forgotten(self, pseudonym: str | None) -> bool:
@@ -44,18 +41,3 @@ class Subjects:
 def _read_forgotten(workspace: Workspace) -> frozenset[str]:
     path = workspace.root / _FORGOTTEN
     return frozenset(path.read_text().split()) if path.exists() else frozenset()
-
-
-def _key(workspace: Workspace) -> bytes:
-    path = workspace.root / "keys" / "subject.key"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    key = secrets.token_bytes(_KEY_BYTES)
-    with os.fdopen(handle, "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    return key

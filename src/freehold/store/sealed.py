@@ -76,7 +76,7 @@ class Vault:
         return _Seal(self._secret(), "column").opened(0, bytes.fromhex(text))
 
     def _secret(self) -> bytes:
-        self._key = self._key or _key(self._workspace)
+        self._key = self._key or self._workspace.secret("files.key")
         return self._key
 
 
@@ -172,18 +172,3 @@ def _frame(file: BinaryIO) -> bytes | None:
     length, _, _ = _HEAD.unpack(head)
     content = file.read(length)
     return head + content if len(content) == length else None
-
-
-def _key(workspace: Workspace) -> bytes:
-    path = workspace.root / "keys" / "files.key"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    key = secrets.token_bytes(_KEY_BYTES)
-    with os.fdopen(handle, "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    return key

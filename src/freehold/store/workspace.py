@@ -12,6 +12,7 @@ Files are written atomically: to a neighbour first, fsynced, then renamed. Recor
 import fcntl
 import hashlib
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from freehold.errors import NotFoundError, ResourceError
 from freehold.records import R, canonical
 
 FOLDER = ".freehold"
+_SECRET_BYTES = 32
 
 
 class Workspace:
@@ -84,6 +86,21 @@ class Workspace:
     def database_url(self) -> str:
         """SQLAlchemy's URL of the store: SQLite in the workspace unless $FREEHOLD_DATABASE names another."""
         return os.environ.get("FREEHOLD_DATABASE") or f"sqlite:///{self.root / 'freehold.db'}"
+
+    def secret(self, name: str) -> bytes:
+        """The workspace's own secret of that name, in `keys/`: 32 random bytes, drawn when it is first asked for."""
+        path = self.root / "keys" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_bytes()
+        key = secrets.token_bytes(_SECRET_BYTES)
+        with os.fdopen(handle, "wb") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        return key
 
     @contextmanager
     def exclusively(self, name: str) -> Iterator[None]:
