@@ -1,5 +1,6 @@
 """How busy a child is, and what share of its machine's time each answer took."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,16 @@ class Busy:
         finally:
             self._tick()
             self.count -= 1
+
+    async def drained(self, longest_s: float) -> bool:
+        """Wait until no answer is under way, so long at most; whether it came to that."""
+        try:
+            async with asyncio.timeout(longest_s):
+                while self.count:
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            return False
+        return True
 
     def _tick(self) -> float:
         """A clock that runs at one over the number of answers under way: so that shares add up to time worked."""

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from freehold.engines.engine import Answer, Completion, Engine, Piece
 from freehold.errors import FreeholdError
 from freehold.gateway.busy import Busy
+from freehold.gateway.fleet import Fleet
 
 log = logging.getLogger(__name__)
 
@@ -78,23 +79,17 @@ class RunningChild:
 
     async def stop(self, longest_s: float = DRAIN_S) -> None:
         """Wait for the answers under way, then end the child."""
-        try:
-            async with asyncio.timeout(longest_s):
-                while self._busy.count:
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
+        if not await self._busy.drained(longest_s):
             log.warning("the engine of %s is stopped with %d answers under way", self.base, self._busy.count)
         await asyncio.to_thread(self.engine.stop)
 
 
-class Children:
+class Children(Fleet[RunningChild]):
     """Every child, by base."""
 
     def __init__(self, engine_for: EngineFor) -> None:
+        super().__init__(AT_ONCE, "engine")
         self._engine_for = engine_for
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="engine")
-        self._running: dict[str, RunningChild] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
 
     async def want(self, needs: dict[str, tuple[str, ...]]) -> tuple[dict[str, RunningChild], dict[str, FreeholdError]]:
         """Children for these bases and adapters, and why others cannot start; those that fit already are kept.
@@ -122,18 +117,3 @@ class Children:
         child = RunningChild(base, adapters, engine, self._threads)
         await child.start()
         return child
-
-    def keep_only(self, wanted: dict[str, RunningChild]) -> None:
-        """Let every other child finish its answers and stop."""
-        for base, child in self._running.items():
-            if wanted.get(base) is not child:
-                retiring = asyncio.create_task(child.stop())
-                self._retiring.add(retiring)
-                retiring.add_done_callback(self._retiring.discard)
-        self._running = dict(wanted)
-
-    async def stop(self) -> None:
-        """Stop them all, the retiring ones included."""
-        self.keep_only({})
-        await asyncio.gather(*self._retiring, return_exceptions=True)
-        self._threads.shutdown(wait=False)

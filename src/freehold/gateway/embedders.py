@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from freehold.engines.embedder import Embedder, Embedding, Input
 from freehold.errors import FreeholdError, NotFoundError
 from freehold.gateway.busy import Busy
+from freehold.gateway.fleet import Fleet
 
 log = logging.getLogger(__name__)
 
@@ -43,23 +44,17 @@ class RunningEmbedder:
 
     async def stop(self) -> None:
         """Wait for the answers under way, then end the child."""
-        try:
-            async with asyncio.timeout(_DRAIN_S):
-                while self._busy.count:
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
+        if not await self._busy.drained(_DRAIN_S):
             log.warning("the embedder %s is stopped with %d answers under way", self.base, self._busy.count)
         await asyncio.to_thread(self._embedder.stop)
 
 
-class Embedders:
+class Embedders(Fleet[RunningEmbedder]):
     """Every embedding model's child, by base."""
 
     def __init__(self, embedder_for: EmbedderFor) -> None:
+        super().__init__(_AT_ONCE, "embedder")
         self._embedder_for = embedder_for
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="embedder")
-        self._running: dict[str, RunningEmbedder] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
 
     async def want(self, bases: Iterable[str]) -> tuple[dict[str, RunningEmbedder], dict[str, FreeholdError]]:
         """Children for these bases, and why others cannot start. Nothing is stopped before `keep_only`."""
@@ -70,21 +65,6 @@ class Embedders:
             except FreeholdError as error:
                 failed[base] = error
         return found, failed
-
-    def keep_only(self, wanted: dict[str, RunningEmbedder]) -> None:
-        """Let every other child finish its answers and stop."""
-        for base, running in self._running.items():
-            if wanted.get(base) is not running:
-                retiring = asyncio.create_task(running.stop())
-                self._retiring.add(retiring)
-                retiring.add_done_callback(self._retiring.discard)
-        self._running = dict(wanted)
-
-    async def stop(self) -> None:
-        """Stop them all."""
-        self.keep_only({})
-        await asyncio.gather(*self._retiring, return_exceptions=True)
-        self._threads.shutdown(wait=False)
 
     async def _started(self, base: str) -> RunningEmbedder:
         embedder = await asyncio.to_thread(self._embedder_for, base)
