@@ -5,7 +5,6 @@ in through the same door: a class (or function that makes one) called as `NAME(g
 processes (`check_child.py`), so one that hangs or breaks costs that child only. `why` never repeats the text.
 """
 
-import importlib.util
 import inspect
 import json
 import re
@@ -18,6 +17,7 @@ import msgspec
 
 from freehold.data.language import is_in_another, language, require_known
 from freehold.errors import DataError, FreeholdError, UserError, did_you_mean
+from freehold.evaluation.scorers.custom import module_at
 from freehold.store.guardrails import MODEL, PYTHON
 
 
@@ -201,14 +201,7 @@ def _stranger(check: str) -> Make:
     path, _, name = check.removeprefix(PYTHON).rpartition(":")
     if not path or not Path(path).is_file():
         raise UserError(f"{check}: no such file; write python:FILE.py:NAME")
-    spec = importlib.util.spec_from_file_location(f"freehold_check_{Path(path).stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
-    found = getattr(module, name, None)
+    found = getattr(module_at(path), name, None)
     if not callable(found):
         raise UserError(f"{path} has no {name} that can be called")
     maker: Make = found

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from freehold.errors import UserError
 
@@ -27,14 +28,7 @@ def python(path_and_name: str) -> Callable[[str, str], float]:
     path, _, name = path_and_name.rpartition(":")
     if not path or not Path(path).is_file():
         raise UserError(f"scorers: python:{path_and_name}: no such file; write python:FILE.py:FUNCTION")
-    spec = importlib.util.spec_from_file_location(f"freehold_scorer_{Path(path).stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"scorers: {path} cannot be loaded: {type(error).__name__}: {error}") from error
-    function = getattr(module, name, None)
+    function = getattr(module_at(path, "scorers: "), name, None)
     if not callable(function):
         raise UserError(f"scorers: {path} has no function {name}")
 
@@ -45,3 +39,15 @@ def python(path_and_name: str) -> Callable[[str, str], float]:
         return value
 
     return score
+
+
+def module_at(path: str, about: str = "") -> ModuleType:
+    """A stranger's Python file, run as a module; raises `UserError`, which begins with `about`, where it cannot be."""
+    spec = importlib.util.spec_from_file_location(f"freehold_stranger_{Path(path).stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"{about}{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
