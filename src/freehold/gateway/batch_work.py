@@ -29,6 +29,7 @@ from freehold.gateway.endpoints import ENDPOINTS
 from freehold.gateway.faults import GatewayError, fault_of
 from freehold.gateway.files import FilePages
 from freehold.gateway.owners import Owners
+from freehold.gateway.roster import Served
 from freehold.store import batches as rows
 from freehold.store.batches import Batch
 from freehold.store.database import Store
@@ -52,7 +53,13 @@ _DAY_US = 86_400_000_000
 DRAIN_S = 30.0
 _BREATH_LINES = 256
 _PASSING = frozenset((408, 409, 429, 500, 502, 503, 504))
-_NAMED = msgspec.json.Decoder(dict[str, Any])
+
+
+class _Named(msgspec.Struct):
+    model: Any = None
+
+
+_NAMED = msgspec.json.Decoder(_Named)
 
 
 @dataclass(slots=True)
@@ -235,13 +242,17 @@ class BatchWork:
 
     def _needs_key(self, line: Line) -> bool:
         """Whether a line goes to an upstream with the caller's own key."""
-        served = self._desk.routes.roster.served.get(str(_NAMED.decode(line.body).get("model")))
+        served = self._served(line)
         if served is None:
             return True
         return any(isinstance(each, RemoteTarget) and not each.api_key for each in served.deployment.targets)
 
+    def _served(self, line: Line) -> Served | None:
+        """What stands behind the model that a line names, where it is deployed here."""
+        return self._desk.routes.roster.served.get(str(_NAMED.decode(line.body).model))
+
     async def _line(self, job: _Job, number: int, line: Line) -> None:
-        served = self._desk.routes.roster.served.get(str(_NAMED.decode(line.body).get("model")))
+        served = self._served(line)
         if served is not None and not isinstance(served.deployment.target, RemoteTarget):
             async with self._owned:
                 reply = await self._patiently(job, line)
