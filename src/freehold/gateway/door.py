@@ -181,18 +181,18 @@ class Door:
         except SourceError as error:
             whole = error.whole(self._endpoint.path)
             await self._keep(visit, whole.status, True, whole.content)
-            return await _send(send, whole, self._marks(visit))
+            return await send_whole(send, whole, self._marks(visit))
         self._attempted(visit, None, reported(whole.content) or self._guessed(visit, len(whole.content)))
         await self._keep(visit, whole.status, True, whole.content)
-        await _send(send, whole, self._marks(visit))
+        await send_whole(send, whole, self._marks(visit))
 
     async def _stream(self, visit: Visit, send: Send) -> None:
         try:
-            first, events = await self._first(visit, lambda route: _opened(route.source.open(visit.call)))
+            first, events = await self._first(visit, lambda route: opened(route.source.open(visit.call)))
         except SourceError as error:
             whole = error.whole(self._endpoint.path)
             await self._keep(visit, whole.status, True, whole.content)
-            return await _send(send, whole, self._marks(visit))
+            return await send_whole(send, whole, self._marks(visit))
         visit.first_byte = time.perf_counter()
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), *self._marks(visit)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -206,7 +206,7 @@ class Door:
         finally:
             await events.aclose()
         merged = self._merged(visit)
-        self._attempted(visit, None, _streamed_tokens(merged) or self._guessed(visit))
+        self._attempted(visit, None, streamed_tokens(merged) or self._guessed(visit))
         await self._keep(visit, 200, True, merged)
         await send({"type": "http.response.body", "body": last})
 
@@ -221,7 +221,7 @@ class Door:
                 raise _broken("the answer does not end")
             if self._endpoint.is_last(each):
                 return each
-            if not (hides_usage and _is_only_usage(each)):
+            if not (hides_usage and is_only_usage(each)):
                 await send({"type": "http.response.body", "body": each, "more_body": True})
             each = await anext(events, None)
         raise _broken("the answer broke off before its end")
@@ -370,7 +370,7 @@ class Door:
         await self._desk.recorder.keep(call, None, told, beside.tried)  # our own wish: on no caller's budget
 
 
-async def _opened(events: AsyncIterator[bytes]) -> tuple[bytes, Any]:
+async def opened(events: AsyncIterator[bytes]) -> tuple[bytes, Any]:
     """A stream with its first event: until that is there, another target can still answer."""
     first = await anext(events, None)
     if first is None:
@@ -411,7 +411,7 @@ _UNBOUND_TOKENS = 16_384
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def _is_only_usage(each: bytes) -> bool:
+def is_only_usage(each: bytes) -> bool:
     """The chunk that carries the counts and no choice."""
     if b'"usage"' not in each or not each.startswith(b"data:"):
         return False
@@ -422,7 +422,8 @@ def _is_only_usage(each: bytes) -> bool:
     return not chunk.choices and chunk.usage is not None
 
 
-def _streamed_tokens(merged: bytes | None) -> Tokens | None:
+def streamed_tokens(merged: bytes | None) -> Tokens | None:
+    """What a stream's own counts say, once it is merged."""
     if merged is None:
         return None
     usage = _MERGED.decode(merged).usage
@@ -446,7 +447,8 @@ def _unstreamed(content: bytes) -> bytes:
     return msgspec.json.encode(fields)
 
 
-async def _send(send: Send, whole: Whole, marks: Headers) -> None:
+async def send_whole(send: Send, whole: Whole, marks: Headers) -> None:
+    """An answer that is in one piece, with our own headers."""
     headers = [*(whole.headers or [(b"content-type", b"application/json")]), *marks]
     headers.append((b"content-length", str(len(whole.content)).encode()))
     await send({"type": "http.response.start", "status": whole.status, "headers": headers})

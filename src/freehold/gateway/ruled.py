@@ -17,7 +17,7 @@ from freehold.gateway import restream
 from freehold.gateway.cache import Cache, Kept, is_settled, key_of
 from freehold.gateway.call import Call, Caller
 from freehold.gateway.check_pool import CheckFailedError
-from freehold.gateway.door import Desk, Door, Visit, _is_only_usage, _opened, _send, _streamed_tokens
+from freehold.gateway.door import Desk, Door, Visit, is_only_usage, opened, send_whole, streamed_tokens
 from freehold.gateway.endpoints import CHAT, Endpoint
 from freehold.gateway.faults import GatewayError
 from freehold.gateway.guardrails import JUDGE_TOKENS, Guards
@@ -66,7 +66,7 @@ class RuledDoor(Door):
             return await self._refuse(visit, error, send)
         await self._keep(visit, whole.status, True, content)
         self._remember(visit, whole.content, ())
-        await _send(send, Whole(whole.status, content, whole.headers), self._marks(visit))
+        await send_whole(send, Whole(whole.status, content, whole.headers), self._marks(visit))
 
     async def _stream(self, visit: Visit, send: Send) -> None:
         try:
@@ -101,7 +101,7 @@ class RuledDoor(Door):
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), *marks]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         hides_usage = self._endpoint.asks_usage and not asks_usage(visit.call.content)
-        shown = [each for each in events if not (hides_usage and _is_only_usage(each))]
+        shown = [each for each in events if not (hides_usage and is_only_usage(each))]
         for each in shown[:-1]:
             await send({"type": "http.response.body", "body": each, "more_body": True})
         await send({"type": "http.response.body", "body": shown[-1]})
@@ -117,7 +117,7 @@ class RuledDoor(Door):
         if self._found is not None:
             visit.events = list(self._found.events)
             return
-        first, events = await self._first(visit, lambda route: _opened(route.source.open(visit.call)))
+        first, events = await self._first(visit, lambda route: opened(route.source.open(visit.call)))
         try:
             await self._pass_on(visit, first, events, _nowhere)
         except SourceError as error:
@@ -125,7 +125,7 @@ class RuledDoor(Door):
             raise
         finally:
             await events.aclose()
-        self._attempted(visit, None, _streamed_tokens(self._merged(visit)) or self._guessed(visit))
+        self._attempted(visit, None, streamed_tokens(self._merged(visit)) or self._guessed(visit))
 
     def _so_far(self, visit: Visit) -> bytes | None:
         """Nothing of an answer that was held back: no guardrail has seen it."""
@@ -142,7 +142,7 @@ class RuledDoor(Door):
             error.whole(self._endpoint.path) if isinstance(error, SourceError) else _refusal(error, self._endpoint)
         )
         await self._keep(visit, refusal.status, True, refusal.content)
-        await _send(send, refusal, self._marks(visit))
+        await send_whole(send, refusal, self._marks(visit))
 
     # Guardrails
 
