@@ -1,13 +1,16 @@
 """`freehold serve`, `ask`, `exchanges` and `fake-upstream`: the gateway."""
 
 import time
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from freehold.cli.amounts import amount, recorded
 from freehold.cli.output import as_json, say, table
 from freehold.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from freehold.gateway.serve import Settings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -80,14 +83,7 @@ def serve(  # noqa: PLR0913 (one parameter an option)
     token = first_token(connect(workspace.database_url))
 
     def ready(names: list[str]) -> None:
-        say(f"gateway on {settings.url}/v1 · console {settings.url}/ · recording to {workspace.root}")
-        if token:
-            say(f"first sign-in to the console, shown this once: {settings.url}/join?token={token}")
-        reach = "loopback only" if gateway.is_loopback(host) else "open to other machines"
-        say(f"redaction {'on' if redact else 'off'} · {reach}")
-        say(f"answers as {', '.join(names)}" if names else "nothing is deployed yet; `freehold run` deploys what wins")
-        if upstream:
-            say(f"every model not owned here goes to {upstream} with the caller's key")
+        _announce(settings, workspace, token, names)
 
     with logging_to_stderr(log_format):
         if workers > 1:
@@ -95,6 +91,20 @@ def serve(  # noqa: PLR0913 (one parameter an option)
 
             return run(workspace, settings, backends.of(workspace), ready, f"{Console.__module__}:{Console.__name__}")
         gateway.serve(workspace, settings, backends.of(workspace), ready, Console)
+
+
+def _announce(settings: "Settings", workspace: Workspace, token: str | None, names: list[str]) -> None:
+    """What a person sees when the gateway answers."""
+    from freehold.gateway.serve import is_loopback
+
+    say(f"gateway on {settings.url}/v1 · console {settings.url}/ · recording to {workspace.root}")
+    if token:
+        say(f"first sign-in to the console, shown this once: {settings.url}/join?token={token}")
+    reach = "loopback only" if is_loopback(settings.host) else "open to other machines"
+    say(f"redaction {'on' if settings.redact else 'off'} · {reach}")
+    say(f"answers as {', '.join(names)}" if names else "nothing is deployed yet; `freehold run` deploys what wins")
+    if settings.upstream:
+        say(f"every model not owned here goes to {settings.upstream} with the caller's key")
 
 
 def ask(
