@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from freehold.engines.engine import Completion, Labels, Sampling
+from freehold.engines.engine import Completion, Gbnf, Labels, Sampling
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.supervise import Child
 from freehold.errors import EngineError, ModelFileError
@@ -65,12 +65,13 @@ def test_a_child_out_of_memory_is_replaced_and_every_answer_comes(smollm2: Path)
 
 
 def test_a_stream_that_is_cut_fails_loudly(smollm2: Path) -> None:
-    engine = LlamaCpp(
-        smollm2, settings=Settings(slots=1, context=2048)
-    )  # so long that no machine is done before the cut
+    endless = Gbnf(grammar="root ::= [a-z ] root")  # left free, an answer may be over before it can be cut
+    engine = LlamaCpp(smollm2, settings=Settings(slots=1, context=2048))
     engine.start()
     try:
-        stream = engine.stream(Completion(prompt=(1, 9690, 198), sampling=Sampling(max_tokens=2000, temperature=1.0)))
+        stream = engine.stream(
+            Completion(prompt=(1, 9690, 198), sampling=Sampling(max_tokens=2000, constraint=endless))
+        )
         next(stream)
         assert engine.pid is not None
         os.kill(engine.pid, signal.SIGKILL)
