@@ -7,11 +7,10 @@ several times at a temperature, each answer with a seed of its own, and run in a
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
+from freehold.data import typed_lines
 from freehold.engines.chat import Chat
 from freehold.engines.engine import Sampling
-from freehold.errors import DataError, UserError
+from freehold.errors import UserError
 from freehold.evaluation.asking import Asked
 from freehold.evaluation.scorers.program import pass_at_k, passes
 from freehold.evaluation.statistics import bootstrap_mean
@@ -45,20 +44,7 @@ class Passed(Record, frozen=True, kw_only=True):
 
 def read(path: Path) -> list[Problem]:
     """The problems of a JSONL file; raises `DataError` naming the line that is wrong."""
-    found = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; problems are JSONL of {{prompt, tests}}") from None
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                found.append(msgspec.json.decode(line, type=Problem))
-            except msgspec.MsgspecError as error:
-                raise DataError(f"{path}:{number}: {error}; a line is {{prompt, tests}}") from None
-    if not found:
-        raise DataError(f"{path}: holds no problems")
-    return found
+    return [problem for _, problem in typed_lines.read(path, Problem, "problems")]
 
 
 def measure(asked: Asked, problems: Sequence[Problem], samples: int, progress: Progress = SILENT) -> Passed:

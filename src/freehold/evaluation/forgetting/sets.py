@@ -1,12 +1,10 @@
 """What a model is asked before and after tuning: the bundled sets, or the user's own general questions."""
 
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
+from freehold.data import typed_lines
 from freehold.errors import DataError
 from freehold.evaluation.benchmarks import perplexity
 from freehold.evaluation.scorers.refusal import refused
@@ -59,25 +57,14 @@ def sets(questions: Path | None = None) -> Sets:
     )
 
 
-def _lines(path: Path, kind: type[S]) -> Iterator[S]:
-    form = "{" + ", ".join(kind.__struct_fields__) + "}"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; guard.questions names a JSONL file of {form}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is not UTF-8 text") from None
-    filled = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if len(filled) < _LEAST:
-        raise DataError(f"{path}: holds {len(filled)} lines; at least {_LEAST} are needed to tell a change from chance")
-    for number, line in filled:
-        try:
-            found = msgspec.json.decode(line, type=kind)
-        except msgspec.MsgspecError as error:
-            raise DataError(f"{path}:{number}: {error}; a line is {form}") from None
-        if isinstance(found, Question) and not any(words(answer) for answer in found.answers):
-            raise DataError(f"{path}:{number}: the question has no answer to check against; a line is {form}")
-        yield found
+def _lines(path: Path, kind: type[S]) -> list[S]:
+    found = typed_lines.read(path, kind, "guard.questions")
+    if len(found) < _LEAST:
+        raise DataError(f"{path}: holds {len(found)} lines; at least {_LEAST} are needed to tell a change from chance")
+    for where, each in found:
+        if isinstance(each, Question) and not any(words(answer) for answer in each.answers):
+            raise DataError(f"{where}: the question has no answer to check against; write at least one word")
+    return [each for _, each in found]
 
 
 def _holds(given: list[str], wanted: list[str]) -> bool:

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from freehold.data import typed_lines
 from freehold.errors import DataError
-
-_FORM = "a line is {question_id, turns, category, reference}"
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -24,28 +23,14 @@ class Question(msgspec.Struct, frozen=True):
 
 def read(path: Path) -> list[Question]:
     """The questions of a file; raises `DataError` naming the line that is wrong."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; questions are JSONL, and {_FORM}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is not UTF-8 text") from None
-    found = [_question(f"{path}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not found:
-        raise DataError(f"{path}: holds no questions")
-    twice = {each.question_id for each in found if sum(other.question_id == each.question_id for other in found) > 1}
-    if twice:
-        raise DataError(f"{path}: question_id {min(map(str, twice))} stands twice; each question needs its own")
-    return found
-
-
-def _question(where: str, line: str) -> Question:
-    try:
-        question = msgspec.json.decode(line, type=Question)
-    except msgspec.MsgspecError as error:
-        raise DataError(f"{where}: {error}; {_FORM}") from None
-    if not question.turns or (question.reference and len(question.reference) != len(question.turns)):
-        raise DataError(
-            f"{where}: needs at least one turn, and one reference a turn (null where there is none) or none"
-        )
-    return question
+    found = typed_lines.read(path, Question, "questions")
+    seen = set()
+    for where, each in found:
+        if not each.turns or (each.reference and len(each.reference) != len(each.turns)):
+            raise DataError(
+                f"{where}: needs at least one turn, and one reference a turn (null where there is none) or none"
+            )
+        if each.question_id in seen:
+            raise DataError(f"{where}: question_id {each.question_id} stands twice; each question needs its own")
+        seen.add(each.question_id)
+    return [each for _, each in found]
