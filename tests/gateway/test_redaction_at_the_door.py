@@ -1,5 +1,6 @@
 """Nothing personal or secret is stored; a model that learned on placeholders is asked with them and answers in full."""
 
+import time
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from gateway_house import House, RunningUpstream
 from msgspec.structs import replace
 
 from freehold.data.redact import Redaction
+from freehold.errors import UserError
 from freehold.records import AnswerType, Dataset
 from freehold.render import Renderer
 from freehold.store.deployments import BaseTarget, Deployment, deploy
@@ -72,3 +74,37 @@ def test_a_model_that_learned_on_placeholders_is_asked_with_them(house: House, s
     hidden = Redaction().hide(ASK[0]["content"])
     renderer = Renderer(house.workspace.models / "tiny")
     assert house.engines[0].requests[0].prompt == renderer.encode(f"<|user|>{hidden}<|end|><|assistant|>")
+
+
+def test_a_workspaces_own_patterns_hide_too_and_are_followed(house: House, upstream: RunningUpstream) -> None:
+    own = house.workspace.root / "redaction.json"
+    own.write_text('{"STAFF_NUMBER": "B-[0-9]{4}"}')
+    house.settings = replace(house.settings, upstream=upstream.url)
+    with house.open():
+        client, ask = client_of(house), [{"role": "user", "content": "B-1234 and B-9999, then B-1234; C-77"}]
+        client.chat.completions.create(model="gpt-4o-mini", messages=ask)  # type: ignore[arg-type]
+        first = house.kept()[0].request or ""
+        assert "[STAFF_NUMBER_1] and [STAFF_NUMBER_2], then [STAFF_NUMBER_1]; C-77" in first
+        own.write_text('{"STAFF_NUMBER": "B-[0-9]{4}", "LOCKER": "C-[0-9]+"}')
+        time.sleep(1.1)
+        client.chat.completions.create(model="gpt-4o-mini", messages=ask)  # type: ignore[arg-type]
+        assert "[LOCKER_1]" in (house.kept()[0].request or "")
+        own.write_text("not json")
+        time.sleep(1.1)
+        client.chat.completions.create(model="gpt-4o-mini", messages=ask)  # type: ignore[arg-type]
+        assert "[LOCKER_1]" in (house.kept()[0].request or "")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[1]", "docs/data.md shows one"),
+        ('{"staff": "x"}', "must be capital letters"),
+        ('{"STAFF": "("}', "is not a regular expression"),
+        ('{"STAFF": "x*"}', "matches the empty text"),
+    ],
+)
+def test_a_pattern_that_cannot_be_used_is_refused_at_the_start(house: House, content: str, says: str) -> None:
+    (house.workspace.root / "redaction.json").write_text(content)
+    with pytest.raises(UserError, match=says), house.open():
+        pass

@@ -17,6 +17,7 @@ from freehold.data.ids import Ids
 from freehold.data.leakage import leaks
 from freehold.data.moment import moment
 from freehold.data.origin import Origin, origins_of
+from freehold.data.patterns import PATTERNS_FILE, Patterns
 from freehold.data.redact import redacted
 from freehold.data.row import Dropped, Row
 from freehold.data.sessions import Sessions
@@ -42,6 +43,7 @@ class _Work:
 
     file: TaskFile
     subjects: Subjects
+    patterns: Patterns
     dropped: list[Dropped] = field(default_factory=list)
     ids: Ids = field(default_factory=Ids)
     sessions: Sessions = field(default_factory=Sessions)
@@ -62,7 +64,7 @@ class _Work:
 
 def build(file: TaskFile, workspace: Workspace, progress: Progress) -> Dataset:
     """Make the dataset of a task, or find it made; raises `DataError` that names file, line and mend."""
-    work = _Work(file, Subjects(workspace), redacted=file.task.data.redact)
+    work = _Work(file, Subjects(workspace), Patterns(workspace.root), redacted=file.task.data.redact)
     origins = origins_of(file, workspace)
     with progress.step("data") as step:
         pool, held_out, sources = _read_all(work, origins, step)
@@ -81,6 +83,8 @@ def inputs(file: TaskFile, workspace: Workspace) -> str:
     said = corrections.file_of(workspace, task.task)
     sources = [origin.sha256() for origin in origins_of(file, workspace)]
     sources += [files.sha256(said)] if said.exists() else []
+    own = workspace.root / PATTERNS_FILE
+    sources += [files.sha256(own)] if task.data.redact and own.is_file() else []
     sources += sorted(Subjects(workspace).forgotten)
     return digest([task.task, task.data.model_dump(), task.answer.model_dump(by_alias=True), task.seed, sources])
 
@@ -129,7 +133,7 @@ def _take(work: _Work, fields: files.Fields, index: int, place: str, rows: list[
         work.redacted = work.redacted or bool(fields.get("redactions"))
     else:
         row, heard = pairs.to_row(fields, index, place, spec)
-    row = redacted(row) if spec.redact else row
+    row = redacted(row, work.patterns()) if spec.redact else row
     if row.subject is not None and not place.startswith("exchange "):  # the gateway records pseudonyms
         row = replace(row, subject=work.subjects.pseudonym(row.subject))
     if spec.time is not None:

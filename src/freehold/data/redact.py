@@ -106,9 +106,8 @@ class Restoring:
         return self._redaction.restore(text)
 
 
-def redacted(row: Row) -> Row:
+def redacted(row: Row, redaction: Redaction) -> Row:
     """A row with one exchange's placeholders in its turns and answers; an answer that is JSON stays JSON."""
-    redaction = Redaction()
     return replace(
         row,
         messages=tuple(Message(role=message.role, content=redaction.hide(message.content)) for message in row.messages),

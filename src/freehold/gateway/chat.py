@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -21,10 +21,13 @@ MOST_RIVALS = 20
 MOST_ANSWERS = 128
 
 
+ModelName = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
 class Envelope(msgspec.Struct):
     """The little that routing needs to know of any request."""
 
-    model: str
+    model: ModelName
     stream: bool | None = None
 
 

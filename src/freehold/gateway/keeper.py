@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from freehold.errors import ResourceError, UserError
 from freehold.gateway import journal
 from freehold.store.database import Store
 from freehold.store.exchanges import Entry, record
@@ -71,13 +72,30 @@ def carry(path: Path, store: Store, offset: int = 0) -> int:
     for content, behind in journal.frames(path, offset):
         batch.append(_ENTRY.decode(content))
         if len(batch) >= _BATCH:
-            record(store, batch)
+            _record(path, store, batch)
             batch, reached = [], behind
         last = behind
     if batch:
-        record(store, batch)
+        _record(path, store, batch)
         reached = last
     return reached
+
+
+def _record(path: Path, store: Store, batch: list[Entry]) -> None:
+    """Keep these; one that no store can keep is set aside, and holds up none of the others."""
+    try:
+        record(store, batch)
+    except ResourceError:
+        raise
+    except UserError as error:
+        if len(batch) > 1:
+            for each in batch:
+                _record(path, store, [each])
+            return
+        aside = path.parent / "set-aside" / f"{batch[0].exchange.id}.entry"
+        aside.parent.mkdir(exist_ok=True)
+        aside.write_bytes(encode(batch[0]))
+        log.error("exchange %s cannot be stored (%s); it is set aside in %s", batch[0].exchange.id, error, aside)
 
 
 def recover(folder: Path, store: Store) -> None:

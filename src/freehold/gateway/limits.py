@@ -126,10 +126,10 @@ class Allowed:
         period = {"day": moment.date().isoformat(), "month": moment.strftime("%Y-%m"), "ever": "ever"}
         current = period[self.key.allowance.period]
         if current != self._period:
-            self._period, self._reserved = current, 0
             begin = {"day": f"{current}", "month": f"{current}-01", "ever": "1970-01-01"}[self.key.allowance.period]
             start = datetime.fromisoformat(begin).replace(tzinfo=UTC)
-            self._spent = self._spent_since(int(start.timestamp() * 1e6)) if self.key.allowance.budget else 0
+            spent = self._spent_since(int(start.timestamp() * 1e6)) if self.key.allowance.budget else 0
+            self._period, self._reserved, self._spent = current, 0, spent  # last: a store that is down counts nothing
         return current
 
 

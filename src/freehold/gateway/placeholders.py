@@ -3,7 +3,7 @@
 The values never leave this process: they are hidden before the model sees the text, and restored in what it answers.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -16,17 +16,18 @@ from freehold.gateway.tools import ToolCall
 class Placeholders:
     """Whatever answers, asked with placeholders."""
 
-    def __init__(self, inner: Respondent) -> None:
+    def __init__(self, inner: Respondent, patterns: Callable[[], Redaction] = Redaction) -> None:
         self._inner = inner
+        self._patterns = patterns
         self.fingerprint = inner.fingerprint
 
     async def answer(self, chat: ChatRequest) -> Reply:
-        redaction = Redaction()
+        redaction = self._patterns()
         reply = await self._inner.answer(_hidden(chat, redaction))
         return _restored(reply, redaction)
 
     async def stream(self, chat: ChatRequest) -> AsyncIterator[Piece]:
-        redaction = Redaction()
+        redaction = self._patterns()
         restoring = redaction.restoring()
         async for piece in self._inner.stream(_hidden(chat, redaction)):
             text = restoring.feed(piece.text)

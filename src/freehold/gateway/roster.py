@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from freehold.data.patterns import Patterns
 from freehold.errors import FreeholdError, NotFoundError, did_you_mean
 from freehold.gateway.children import Children, RunningChild
 from freehold.gateway.classify import ClassifierModel, Predictor
@@ -171,7 +172,7 @@ class Roster:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
                 await self.refresh()
-            except FreeholdError as error:
+            except Exception as error:  # the store is down, in whatever words: what is served stays
                 log.error("the deployments changed but cannot be followed: %s", error)
 
     async def _respondent(
@@ -180,7 +181,7 @@ class Roster:
         try:
             plain: Respondent = await self._plain(deployment, target, children)
             if await asyncio.to_thread(self._learned_redacted, deployment):
-                plain = Placeholders(plain)
+                plain = Placeholders(plain, await asyncio.to_thread(Patterns, self._workspace.root))
             cascade = deployment.cascade
             return Sure(plain, cascade) if cascade is not None and cascade.of == target else plain
         except FreeholdError as error:

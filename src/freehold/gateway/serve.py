@@ -27,7 +27,7 @@ from granian.server.embed import Server
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from freehold.data.redact import Redaction
+from freehold.data.patterns import Patterns
 from freehold.data.subject import Subjects
 from freehold.errors import FreeholdError, RefusedError, ResourceError, UserError
 from freehold.gateway import logs, reload, retention, rollback
@@ -279,7 +279,7 @@ async def _desk(workspace: Workspace, settings: Settings, roster: Roster, parts:
         recorder=Recorder(
             parts.journal,
             settings.on_full,
-            Redaction if settings.redact else NoRedaction,
+            Patterns(workspace.root) if settings.redact else NoRedaction,
             people.pseudonym,
             logs.request_line(keyring.name_of) if settings.log_json else None,
         ),

@@ -3,6 +3,7 @@
 SQLite runs in WAL mode with synchronous=FULL: a committed row survives `kill -9` and a power cut.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from sqlalchemy.engine import make_url
 
 from freehold.errors import MissingPackageError, ResourceError, UserError
 from freehold.store.migrations import upgrade
+
+_UNREACHABLE = re.compile(
+    "connection (is bad|failed|refused)|could not connect|server closed|terminating connection|unable to open database",
+    re.IGNORECASE,
+)
 
 Store = Engine  # what other rooms call an open store: only this room knows SQLAlchemy
 
@@ -23,7 +29,8 @@ def connect(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     try:
-        engine = create_engine(parsed, hide_parameters=True)  # an error must not repeat what was to be stored
+        # An error must not repeat what was to be stored; old connections must not fail on a server that is new.
+        engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=parsed.get_backend_name() == "postgresql")
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             f"FREEHOLD_DATABASE: {parsed.get_backend_name()} needs {error.name}; "
@@ -43,6 +50,8 @@ def _durable(connection: Any, _record: object) -> None:  # noqa: ANN401 (a DB-AP
 
 def _translated(context: ExceptionContext) -> None:
     """What the user can mend, in one sentence: the one boundary where the database's errors become ours."""
+    if context.is_pre_ping:  # a connection that is gone is made anew
+        return
     said = str(context.original_exception)
     if "disk is full" in said or "No space left" in said:
         raise ResourceError("the disk that holds the store is full; free some space and run the same again")
@@ -50,3 +59,9 @@ def _translated(context: ExceptionContext) -> None:
         raise ResourceError("another process holds the store; wait for it or stop it, then run the same again")
     if "readonly database" in said:
         raise ResourceError("the store is read-only; make its folder writable or set FREEHOLD_HOME to one that is")
+    if "cannot contain NUL" in said:
+        raise UserError("a text holds a NUL character, which PostgreSQL cannot keep; leave it out")
+    if "value too long for type" in said:
+        raise UserError("a name is longer than the store keeps; shorten it")
+    if context.is_disconnect or _UNREACHABLE.search(said):
+        raise ResourceError("the store cannot be reached now; it must run, where FREEHOLD_DATABASE says that it does")

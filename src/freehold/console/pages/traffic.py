@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from freehold.console.house import Visit
 from freehold.console.page import Page
-from freehold.data.redact import Redaction
+from freehold.data.patterns import Patterns
 from freehold.errors import NotFoundError, UserError
 from freehold.records import AdapterManifest, Record
 from freehold.store import browse, deployments, exchanges, keys, search
@@ -100,7 +100,7 @@ def judge(visit: Visit) -> Response:
     verdict, correction = visit.form.get("verdict"), visit.form.get("correction")
     if verdict == "corrected" and not correction:
         raise UserError("write the answer that would have been right, then send the correction")
-    kept = Redaction().hide(correction) if verdict == "corrected" else None
+    kept = Patterns(visit.workspace.root)().hide(correction) if verdict == "corrected" else None
     exchanges.say(visit.store, Feedback(exchange=id, verdict=verdict, correction=kept))
     visit.log("judged", id, verdict)
     return visit.go(f"/traffic/{id}", f"kept: {verdict}")
