@@ -1,11 +1,12 @@
 """The arena over HTTP: deal a blind comparison, take a vote. Whose answers they are never leaves this machine."""
 
 import asyncio
+from typing import Annotated
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from freehold.data import freeze
 from freehold.errors import NotFoundError
@@ -14,7 +15,8 @@ from freehold.evaluation.arena.ballot import Ballot, Shown
 from freehold.gateway import body
 from freehold.gateway.call import caller_of
 from freehold.gateway.door import Desk
-from freehold.store.bouts import Bouts
+from freehold.gateway.operations import JSON, REFUSED, Operation, Says
+from freehold.store.bouts import LONGEST_NAME, WINNERS, Bouts
 from freehold.store.database import Store
 from freehold.store.documents import Documents
 from freehold.store.workspace import Workspace
@@ -24,11 +26,20 @@ class Vote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a voter sends."""
 
     id: str
+    winner: Annotated[str, msgspec.Meta(extra_json_schema={"enum": WINNERS})]
+    voter: Annotated[str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": LONGEST_NAME})]
+
+
+class Cast(msgspec.Struct, frozen=True):
+    """A vote was kept."""
+
+    id: str
     winner: str
-    voter: str
 
 
 _VOTE = msgspec.json.Decoder(Vote)
+_DEAL = Says("Deal a blind comparison of a task.", gives={JSON: Shown}, fails=(*REFUSED, 404, 409))
+_CAST = Says("Vote on a comparison.", {JSON: Vote}, {JSON: Cast}, (400, 404, 413, *REFUSED))
 
 
 class ArenaPages:
@@ -39,8 +50,8 @@ class ArenaPages:
 
     def routes(self) -> list[BaseRoute]:
         return [
-            Route("/freehold/v1/arena/{task}/bouts", self.deal, methods=["POST"]),
-            Route("/freehold/v1/arena/votes", self.vote, methods=["POST"]),
+            Operation("POST", "/freehold/v1/arena/{task}/bouts", self.deal, _DEAL),
+            Operation("POST", "/freehold/v1/arena/votes", self.vote, _CAST),
         ]
 
     async def deal(self, request: Request) -> Response:
@@ -55,7 +66,7 @@ class ArenaPages:
         content = await body.read(request.scope, request.receive, self._desk.max_body)
         said = body.typed(content, _VOTE)
         await asyncio.to_thread(Bouts(self._store).cast, said.id, said.winner, said.voter)
-        return Response(msgspec.json.encode({"id": said.id, "winner": said.winner}), media_type="application/json")
+        return Response(msgspec.json.encode(Cast(said.id, said.winner)), media_type="application/json")
 
     def _dealt(self, task: str) -> Shown:
         document = Documents(self._store).newest("report", task)

@@ -8,19 +8,20 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from freehold.gateway import body
 from freehold.gateway.batch_line import Fault
 from freehold.gateway.call import Caller, caller_of
 from freehold.gateway.endpoints import ENDPOINTS
 from freehold.gateway.faults import GatewayError
-from freehold.gateway.files import bound, paged
+from freehold.gateway.files import AFTER, Page, bound, paged
+from freehold.gateway.operations import JSON, REFUSED, Asked, Operation, Says
 from freehold.gateway.owners import Owners
 from freehold.store import batches as rows
 from freehold.store.batches import Batch
@@ -30,17 +31,77 @@ from freehold.store.sealed import Vault
 ADDRESSES = tuple(f"/v1{endpoint.path}" for endpoint in ENDPOINTS)
 _WINDOW = re.compile(r"([1-9][0-9]{0,2})h")
 _LONGEST_WINDOW_H = 168
+_HOURS = "^([1-9][0-9]?|1[0-5][0-9]|16[0-8])h$"  # the same, for the schema
 _LONGEST_BODY = 64 * 1024
 _MOST = 100
 _HOUR_US = 3_600_000_000
-_TIMES = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
 
 
-class _Create(msgspec.Struct):
+class Create(msgspec.Struct):
+    """What a batch is made of."""
+
     input_file_id: str
-    endpoint: str
-    completion_window: str = "24h"
+    endpoint: Annotated[str, msgspec.Meta(extra_json_schema={"enum": ADDRESSES})]
+    completion_window: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": _HOURS})] = "24h"
     metadata: dict[str, str] | None = None
+
+
+class Faults(msgspec.Struct, frozen=True):
+    """The lines that no batch can be made of."""
+
+    object: str
+    data: list[Fault]
+
+
+class RequestCounts(msgspec.Struct, frozen=True):
+    """How far a batch is."""
+
+    total: int
+    completed: int
+    failed: int
+
+
+class BatchDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch, as OpenAI's clients read it. Times are seconds since 1970, UTC."""
+
+    id: str
+    object: str = "batch"
+    endpoint: str
+    errors: Faults | None
+    input_file_id: str
+    completion_window: str
+    status: str
+    output_file_id: str | None
+    error_file_id: str | None
+    created_at: int | None
+    expires_at: int | None
+    in_progress_at: int | None = None
+    finalizing_at: int | None = None
+    completed_at: int | None = None
+    failed_at: int | None = None
+    expired_at: int | None = None
+    cancelling_at: int | None = None
+    cancelled_at: int | None = None
+    request_counts: RequestCounts
+    metadata: dict[str, str] | None
+
+
+_LIMIT = Asked("limit", "how many", Annotated[int, msgspec.Meta(ge=1, le=_MOST)])
+_BEGIN = Says(
+    "Begin a batch over an uploaded file.",
+    {JSON: Create},
+    {JSON: BatchDocument},
+    (400, 404, 413, *REFUSED),
+    tagged=True,
+)
+_LIST = Says(
+    "The caller's batches, newest first.",
+    gives={JSON: Page[BatchDocument]},
+    fails=(400, *REFUSED),
+    query=(_LIMIT, AFTER),
+)
+_RETRIEVE = Says("A batch.", gives={JSON: BatchDocument}, fails=(*REFUSED, 404))
+_CANCEL = Says("Stop a batch; what is answered is kept.", gives={JSON: BatchDocument}, fails=(*REFUSED, 404, 409))
 
 
 class Details(msgspec.Struct):
@@ -55,7 +116,7 @@ class Details(msgspec.Struct):
     faults: list[Fault] = []
 
 
-_CREATE = msgspec.json.Decoder(_Create)
+_CREATE = msgspec.json.Decoder(Create)
 _DETAILS = msgspec.json.Decoder(Details)
 
 
@@ -80,10 +141,10 @@ class BatchPages:
 
     def routes(self) -> list[BaseRoute]:
         return [
-            Route("/v1/batches", self.create, methods=["POST"]),
-            Route("/v1/batches", self.list, methods=["GET"]),
-            Route("/v1/batches/{id}", self.retrieve, methods=["GET"]),
-            Route("/v1/batches/{id}/cancel", self.cancel, methods=["POST"]),
+            Operation("POST", "/v1/batches", self.create, _BEGIN),
+            Operation("GET", "/v1/batches", self.list, _LIST),
+            Operation("GET", "/v1/batches/{id}", self.retrieve, _RETRIEVE),
+            Operation("POST", "/v1/batches/{id}/cancel", self.cancel, _CANCEL),
         ]
 
     async def create(self, request: Request) -> Response:
@@ -124,7 +185,7 @@ class BatchPages:
             self._begun()
         return self._answer(await self._found(request))
 
-    async def _check(self, asked: _Create, owner: str) -> None:
+    async def _check(self, asked: Create, owner: str) -> None:
         """Raise `GatewayError` for what no batch can be made of."""
         if asked.endpoint not in ADDRESSES:
             what = f"endpoint is {asked.endpoint!r}; it may be {', '.join(ADDRESSES)}"
@@ -148,28 +209,36 @@ class BatchPages:
     def _answer(self, batch: Batch) -> Response:
         return _json(self._document(batch))
 
-    def _document(self, batch: Batch) -> dict[str, Any]:
+    def _document(self, batch: Batch) -> BatchDocument:
         details = opened(self._vault, batch)
-        times = {f"{name}_at": _seconds(batch.reached(name)) for name in _TIMES}
-        return {
-            "id": batch.id,
-            "object": "batch",
-            "endpoint": batch.endpoint,
-            "errors": {"object": "list", "data": details.faults} if details.faults else None,
-            "input_file_id": batch.input_file,
-            "completion_window": details.window,
-            "status": batch.status,
-            "output_file_id": batch.output_file,
-            "error_file_id": batch.error_file,
-            "created_at": _seconds(batch.created_at),
-            "expires_at": _seconds(batch.expires_at),
-            **times,
-            "request_counts": {"total": batch.total, "completed": batch.completed, "failed": batch.failed},
-            "metadata": details.metadata,
-        }
+
+        def reached(status: str) -> int | None:
+            return _seconds(batch.reached(status))
+
+        return BatchDocument(
+            id=batch.id,
+            endpoint=batch.endpoint,
+            errors=Faults("list", details.faults) if details.faults else None,
+            input_file_id=batch.input_file,
+            completion_window=details.window,
+            status=batch.status,
+            output_file_id=batch.output_file,
+            error_file_id=batch.error_file,
+            created_at=_seconds(batch.created_at),
+            expires_at=_seconds(batch.expires_at),
+            request_counts=RequestCounts(batch.total, batch.completed, batch.failed),
+            metadata=details.metadata,
+            in_progress_at=reached("in_progress"),
+            finalizing_at=reached("finalizing"),
+            completed_at=reached("completed"),
+            failed_at=reached("failed"),
+            expired_at=reached("expired"),
+            cancelling_at=reached("cancelling"),
+            cancelled_at=reached("cancelled"),
+        )
 
 
-def _details(asked: _Create, caller: Caller) -> Details:
+def _details(asked: Create, caller: Caller) -> Details:
     return Details(
         window=asked.completion_window,
         metadata=asked.metadata,

@@ -24,6 +24,7 @@ class Endpoint:
     is_last: Callable[[bytes], bool]
     whole: Callable[[Sequence[bytes]], dict[str, Any] | None]
     asks_usage: bool = False
+    summary: str = ""
 
 
 def _openai_last(event: bytes) -> bool:
@@ -138,11 +139,11 @@ def _merge_block(block: dict[str, Any], delta: dict[str, Any]) -> None:
             block[name] = (block.get(name) or "") + delta[name]
 
 
-CHAT = Endpoint("chat.completions", "/chat/completions", _openai_last, _whole_chat, asks_usage=True)
-COMPLETIONS = Endpoint("completions", "/completions", _openai_last, _whole_chat, asks_usage=True)
-EMBEDDINGS = Endpoint("embeddings", "/embeddings", _openai_last, _whole_chat)
-RERANK = Endpoint("rerank", "/rerank", _openai_last, _whole_chat)
-RESPONSES = Endpoint("responses", "/responses", _responses_last, _whole_response)
-MESSAGES = Endpoint("messages", "/messages", _messages_last, _whole_message)
+CHAT = Endpoint("chat.completions", "/chat/completions", _openai_last, _whole_chat, True, "OpenAI's Chat Completions.")
+COMPLETIONS = Endpoint("completions", "/completions", _openai_last, _whole_chat, True, "OpenAI's Completions.")
+EMBEDDINGS = Endpoint("embeddings", "/embeddings", _openai_last, _whole_chat, summary="OpenAI's Embeddings.")
+RERANK = Endpoint("rerank", "/rerank", _openai_last, _whole_chat, summary="Order documents by a query.")
+RESPONSES = Endpoint("responses", "/responses", _responses_last, _whole_response, summary="OpenAI's Responses.")
+MESSAGES = Endpoint("messages", "/messages", _messages_last, _whole_message, summary="Anthropic's Messages.")
 
 ENDPOINTS = (CHAT, COMPLETIONS, EMBEDDINGS, RERANK, RESPONSES, MESSAGES)

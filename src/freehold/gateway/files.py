@@ -7,15 +7,16 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from freehold.gateway.call import caller_of
 from freehold.gateway.faults import GatewayError
+from freehold.gateway.operations import FORM, JSON, REFUSED, Asked, Operation, Says
 from freehold.gateway.owners import Owners
 from freehold.gateway.upload import received
 from freehold.store import batches as rows
@@ -28,6 +29,68 @@ _DAY_US = 86_400_000_000
 _MOST = 10_000
 
 
+class _Listed(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+D = TypeVar("D", bound=_Listed)
+
+
+class FileDocument(msgspec.Struct, frozen=True):
+    """A file, as OpenAI's clients read it. Times are seconds since 1970, UTC."""
+
+    id: str
+    object: str
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: str
+    status: str = "processed"
+    status_details: str | None = None
+
+
+class Form(msgspec.Struct):
+    """What is uploaded: the file, and what for."""
+
+    file: bytes
+    purpose: Literal["batch"]
+
+
+class Page(msgspec.Struct, Generic[D], frozen=True):
+    """A page of a list."""
+
+    object: str
+    data: list[D]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """A file is gone."""
+
+    id: str
+    object: str
+    deleted: bool
+
+
+AFTER = Asked("after", "the id behind which to go on")
+_LIMIT = Asked("limit", "how many", Annotated[int, msgspec.Meta(ge=1, le=_MOST)])
+_FAILS = (*REFUSED, 404)
+_UPLOAD = Says("Take a file of requests.", {FORM: Form}, {JSON: FileDocument}, (400, 413, *REFUSED))
+_LIST = Says(
+    "The caller's files, newest first.",
+    gives={JSON: Page[FileDocument]},
+    fails=(400, *REFUSED),
+    query=(_LIMIT, AFTER, Asked("purpose", "only those for this")),
+)
+_RETRIEVE = Says("A file.", gives={JSON: FileDocument}, fails=_FAILS)
+_DELETE = Says("Delete a file.", gives={JSON: Deleted}, fails=(409, *_FAILS))
+_CONTENT = Says("What a file holds.", gives={"application/jsonl": None}, fails=_FAILS)
+
+
 class FilePages:
     """The routes of files."""
 
@@ -38,11 +101,11 @@ class FilePages:
 
     def routes(self) -> list[BaseRoute]:
         return [
-            Route("/v1/files", self.upload, methods=["POST"]),
-            Route("/v1/files", self.list, methods=["GET"]),
-            Route("/v1/files/{id}", self.retrieve, methods=["GET"]),
-            Route("/v1/files/{id}", self.delete, methods=["DELETE"]),
-            Route("/v1/files/{id}/content", self.content, methods=["GET"]),
+            Operation("POST", "/v1/files", self.upload, _UPLOAD),
+            Operation("GET", "/v1/files", self.list, _LIST),
+            Operation("GET", "/v1/files/{id}", self.retrieve, _RETRIEVE),
+            Operation("DELETE", "/v1/files/{id}", self.delete, _DELETE),
+            Operation("GET", "/v1/files/{id}/content", self.content, _CONTENT),
         ]
 
     async def upload(self, request: Request) -> Response:
@@ -83,7 +146,7 @@ class FilePages:
             raise GatewayError(409, what, code="file_in_use")
         await asyncio.to_thread(rows.remove_file, self._store, file.id)
         self._vault.erase(file.id)
-        return _json({"id": file.id, "object": "file", "deleted": True})
+        return _json(Deleted(file.id, "file", True))
 
     async def content(self, request: Request) -> Response:
         file = await self._found(request)
@@ -107,18 +170,16 @@ class FilePages:
         expires = now + DAYS_KEPT * _DAY_US
         return File(id=id, owner=owner, purpose=purpose, size=size, details=details, created_at=now, expires_at=expires)
 
-    def _document(self, file: File) -> dict[str, Any]:
-        return {
-            "id": file.id,
-            "object": "file",
-            "bytes": file.size,
-            "created_at": file.created_at // 1_000_000,
-            "expires_at": file.expires_at // 1_000_000,
-            "filename": self._vault.unseal(file.details).decode(),
-            "purpose": file.purpose,
-            "status": "processed",
-            "status_details": None,
-        }
+    def _document(self, file: File) -> FileDocument:
+        return FileDocument(
+            id=file.id,
+            object="file",
+            bytes=file.size,
+            created_at=file.created_at // 1_000_000,
+            expires_at=file.expires_at // 1_000_000,
+            filename=self._vault.unseal(file.details).decode(),
+            purpose=file.purpose,
+        )
 
 
 def _several(frames: Any) -> bytes | None:  # noqa: ANN401 (an iterator of frames)
@@ -141,11 +202,11 @@ def bound(limit: str | None, most: int) -> int:
     return int(limit)
 
 
-def paged(documents: list[dict[str, Any]], limit: int) -> dict[str, Any]:
+def paged(documents: list[D], limit: int) -> Page[D]:
     """A page of a list, when one more than `limit` was looked for."""
     shown = documents[:limit]
-    ends = {"first_id": shown[0]["id"] if shown else None, "last_id": shown[-1]["id"] if shown else None}
-    return {"object": "list", "data": shown, **ends, "has_more": len(documents) > limit}
+    first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
+    return Page("list", shown, first, last, len(documents) > limit)
 
 
 def _json(value: Any) -> Response:  # noqa: ANN401 (any JSON-able value)

@@ -14,27 +14,43 @@ from starlette.types import Message, Receive, Scope, Send
 
 from freehold.gateway import body
 from freehold.gateway.call import Call, caller_of, new_id
+from freehold.gateway.chat import ModelName
 from freehold.gateway.door import Desk
 from freehold.gateway.endpoints import Endpoint
 from freehold.gateway.faults import GatewayError
 from freehold.gateway.hangup import Hangup
 from freehold.gateway.limits import Reservation
+from freehold.gateway.operations import ANY, FORM, JSON, REFUSED, Says
 from freehold.gateway.recorder import Told, Tried
 from freehold.gateway.sources import Failure
 from freehold.gateway.tokens import Tokens
 from freehold.gateway.upstream import passed_back, resolved_key
 
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=300)
-PATHS = ("/images/generations", "/audio/speech", "/audio/transcriptions", "/audio/translations")
 
-_FORM_MODEL = re.compile(rb'name="model"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,256})\r\n')
-
-
-class _Named(msgspec.Struct):
-    model: str = "unnamed"
+_FORM_MODEL = re.compile(rb'name="model"\r\n(?:[^\r\n]+\r\n)*\r\n([^\x00-\x1f\x7f]{1,256})\r\n')
 
 
-_NAMED = msgspec.json.Decoder(_Named)
+class Named(msgspec.Struct):
+    """The little that is read of such a request."""
+
+    model: ModelName = "unnamed"
+
+
+_NAMED = msgspec.json.Decoder(Named)
+_FAILS = (400, 402, 404, 413, 429, 502, *REFUSED)
+
+
+def _says(summary: str, media: str, kind: type[msgspec.Struct] | None) -> Says:
+    return Says(summary, {media: kind}, {ANY: None}, _FAILS, passes=True, tagged=True)
+
+
+PATHS = {
+    "/images/generations": _says("Passed to the upstream: images.", JSON, Named),
+    "/audio/speech": _says("Passed to the upstream: speech.", JSON, Named),
+    "/audio/transcriptions": _says("Passed to the upstream: transcriptions.", FORM, None),
+    "/audio/translations": _says("Passed to the upstream: translations.", FORM, None),
+}
 
 
 class Relay:
@@ -113,8 +129,8 @@ class Relay:
 
 
 def _model(content: bytes) -> str:
-    """The model that a JSON body or a form names."""
-    if content[:1] == b"{":
+    """The model that a JSON body or a form names; raises `GatewayError` of 400 where it is neither."""
+    if not content.startswith(b"--"):
         return body.typed(content, _NAMED).model
     match = _FORM_MODEL.search(content)
     return match[1].decode(errors="replace").strip() if match else "unnamed"

@@ -10,7 +10,7 @@ from freehold.records import Record
 from freehold.store.schema import bouts
 
 WINNERS = ("left", "right", "tie", "both-bad")
-_LONGEST_NAME = 64
+LONGEST_NAME = 64
 
 
 class Bout(Record, frozen=True, kw_only=True):
@@ -56,8 +56,8 @@ class Bouts:
         """Keep a vote; raises `NotFoundError` for an id never dealt, `UserError` for a second vote or a wrong word."""
         if winner not in WINNERS:
             raise UserError(f"winner is {winner!r}; it is {', '.join(WINNERS)}")
-        if not voter or len(voter) > _LONGEST_NAME:
-            raise UserError(f"voter has {len(voter)} characters; a name for the voter has 1 to {_LONGEST_NAME}")
+        if not voter or len(voter) > LONGEST_NAME:
+            raise UserError(f"voter has {len(voter)} characters; a name for the voter has 1 to {LONGEST_NAME}")
         vote = {"winner": winner, "voter": voter, "cast_at": time.time_ns() // 1000}
         with self._engine.begin() as connection:
             if connection.execute(select(bouts.c.id).where(bouts.c.id == id)).first() is None:

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from sqlalchemy import Table, func, insert, select, update
@@ -87,7 +87,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody said of an answer; `correction` is the answer that would have been right."""
 
     exchange: str
-    verdict: str
+    verdict: Annotated[str, msgspec.Meta(extra_json_schema={"enum": VERDICTS})]
     correction: str | None = None
 
 
