@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from freehold import spec
+from freehold.cli.demo_traffic import record_day
 from freehold.cli.evaluation import print_report
 from freehold.cli.output import as_json, say
 from freehold.cli.progress import Terminal
@@ -39,10 +40,18 @@ def _run(path: Path, json: bool) -> None:
 
 
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where the bundled task is laid out.")] = Path("examples/frontline"),
+    folder: Annotated[
+        Path | None, typer.Option(help="Where it is laid out: examples/frontline, or examples/traffic.")
+    ] = None,
+    traffic: Annotated[
+        bool, typer.Option("--traffic", help="Instead record an invented day of traffic, for a first look.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Run the whole flow on the bundled task."""
+    """Run the whole flow on the bundled task, or record an invented day of traffic."""
+    if traffic:
+        return record_day(folder or Path("examples/traffic"), json)
+    folder = folder or Path("examples/frontline")
     if not (folder / "freehold.yaml").exists():
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("freehold.yaml", "messages.csv", "README.md"):

@@ -50,9 +50,9 @@ class Call:
     machine_s: float | None = None  # what an owned model took of its machine, once it has answered
 
 
-def new_id() -> str:
+def new_id(at_ns: int | None = None) -> str:
     """128 bits in hex that sort by time, as UUIDv7 does (RFC 9562): neighbours in the store were asked together."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+    return f"{(at_ns or time.time_ns()) // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 def caller_of(scope: Scope) -> Caller:

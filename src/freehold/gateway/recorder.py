@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -102,7 +102,7 @@ class Recorder:
 
     async def keep(self, call: Call, key: str | None, told: Told, tried: list[Tried]) -> None:
         """Returns when it is on disk; raises `ResourceError` where the policy is to refuse."""
-        entry = self._entry(call, key, told, tried)
+        entry = entry_of(call, key, told, tried, Making(self._redaction(), self._pseudonym, time.perf_counter()))
         if self._line is not None:
             self._line(entry)
         try:
@@ -125,37 +125,46 @@ class Recorder:
             return said
         return replace(said, correction=self._redaction().hide(said.correction))
 
-    def _entry(self, call: Call, key: str | None, told: Told, tried: list[Tried]) -> Entry:
-        caller = call.caller
-        tags = msgspec.json.encode(caller.tags).decode() if caller.tags else "{}"
-        redaction = self._redaction()
-        content, person = anonymous(call.content, self._pseudonym)
-        if caller.subject is not None:
-            person = self._pseudonym(caller.subject)
-        request = _redacted(content, redaction) if caller.keep else None
-        answer = _redacted(told.answer, redaction) if caller.keep and told.answer is not None else None
-        exchange = Exchange(
-            id=call.id,
-            at=tried[0].at if tried else time.time_ns() // 1000,
-            endpoint=call.endpoint.name,
-            model=call.model,
-            answered_by=told.answered_by,
-            key=key,
-            session=caller.session,
-            subject=person,
-            tags=tags,
-            stream=call.stream,
-            status=told.status,
-            finished=told.finished,
-            request=request,
-            answer=answer,
-            redactions=redaction.counts.total(),
-            latency_ms=(time.perf_counter() - told.started) * 1000,
-            first_byte_ms=(told.first_byte - told.started) * 1000 if told.first_byte else None,
-            shadow_of=told.shadow_of,
-            guardrails=redaction.hide(msgspec.json.encode(told.looks).decode()) if told.looks else None,
-        )
-        return Entry(exchange, tuple(_row(call, key, tags, at, each) for at, each in enumerate(tried, 1)))
+
+class Making(NamedTuple):
+    """What an entry is made with: a fresh redaction, who stands for a person, and when it ended (`perf_counter`)."""
+
+    redaction: Hiding
+    pseudonym: Callable[[str], str]
+    ended: float
+
+
+def entry_of(call: Call, key: str | None, told: Told, tried: Sequence[Tried], making: Making) -> Entry:
+    """An exchange as it is kept, and one priced row an attempt."""
+    caller, redaction = call.caller, making.redaction
+    tags = msgspec.json.encode(caller.tags).decode() if caller.tags else "{}"
+    content, person = anonymous(call.content, making.pseudonym)
+    if caller.subject is not None:
+        person = making.pseudonym(caller.subject)
+    request = _redacted(content, redaction) if caller.keep else None
+    answer = _redacted(told.answer, redaction) if caller.keep and told.answer is not None else None
+    exchange = Exchange(
+        id=call.id,
+        at=tried[0].at if tried else time.time_ns() // 1000,
+        endpoint=call.endpoint.name,
+        model=call.model,
+        answered_by=told.answered_by,
+        key=key,
+        session=caller.session,
+        subject=person,
+        tags=tags,
+        stream=call.stream,
+        status=told.status,
+        finished=told.finished,
+        request=request,
+        answer=answer,
+        redactions=redaction.counts.total(),
+        latency_ms=(making.ended - told.started) * 1000,
+        first_byte_ms=(told.first_byte - told.started) * 1000 if told.first_byte else None,
+        shadow_of=told.shadow_of,
+        guardrails=redaction.hide(msgspec.json.encode(told.looks).decode()) if told.looks else None,
+    )
+    return Entry(exchange, tuple(_row(call, key, tags, at, each) for at, each in enumerate(tried, 1)))
 
 
 def cost_of(tried: Tried) -> tuple[int | None, str | None]:
@@ -197,12 +206,17 @@ _NAMES = frozenset(
 
 def _redacted(content: bytes, redaction: Hiding) -> str:
     if isinstance(redaction, NoRedaction):
-        return content.decode(errors="replace")
+        return _text(content)
     try:
         document = msgspec.json.decode(content)
-    except msgspec.MsgspecError:
-        return redaction.hide(content.decode(errors="replace"))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return redaction.hide(_text(content))
     return msgspec.json.encode(_walk(document, redaction)).decode()
+
+
+def _text(content: bytes) -> str:
+    """As a text that every store keeps: NUL, which no JSON holds as it is, is none that PostgreSQL does."""
+    return content.decode(errors="replace").replace("\0", "\ufffd")
 
 
 def _walk(value: Any, redaction: Hiding) -> Any:  # noqa: ANN401 (any JSON value)
