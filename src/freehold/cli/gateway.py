@@ -172,6 +172,8 @@ def fake_upstream(  # noqa: PLR0913 (one parameter an option)
     rate_limit: Annotated[int | None, typer.Option(help="Answer 429 after this many requests.", min=0)] = None,
     cuts: Annotated[float, typer.Option(help="Share of streams that break off.", min=0, max=1)] = 0.0,
     split: Annotated[int | None, typer.Option(help="Send streams in pieces of this many bytes.", min=1)] = None,
+    split_at: Annotated[int | None, typer.Option(help="Cut every answer in two behind this many bytes.", min=1)] = None,
+    accents: Annotated[bool, typer.Option("--accents", help="Answer in letters of several bytes.")] = False,
     pause_ms: Annotated[float, typer.Option(help="Wait before each event of a stream.", min=0)] = 0.0,
     tokens: Annotated[int, typer.Option(help="Words an answer.", min=1)] = 12,
 ) -> None:
@@ -186,6 +188,8 @@ def fake_upstream(  # noqa: PLR0913 (one parameter an option)
         rate_limit=rate_limit,
         cuts=cuts,
         split=split,
+        split_at=split_at,
+        accents=accents,
         pause_ms=pause_ms,
         tokens=tokens,
     )

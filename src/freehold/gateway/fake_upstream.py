@@ -21,12 +21,17 @@ from freehold.records import Record
 
 WORDS = ("the", "owned", "model", "answers", "in", "a", "few", "plain", "words", "about", "payroll", "and", "safety")
 
+ACCENTS = ("é", "Zürich", "naïve", "日本", "€5", "🎉", "\u2028", 'say "ja"', "a\\b", "tab\tline\n")
+_CUT_S = 0.002  # long enough that both pieces are read apart
+
 
 class Dials(Record, frozen=True, kw_only=True):
     """`errors` and `cuts` are shares (0..1) of requests; a cut breaks a stream off after `cut_after` events.
 
-    `split` sends a stream in pieces of that many bytes, `pause_ms` waits before each of its events. `html` answers a
-    page. `endless` never ends a stream. `gzip` compresses whole answers, asked for or not.
+    `split` sends a stream in pieces of that many bytes, `pause_ms` waits before each of its events. `split_at` cuts
+    any answer's body in two behind that many bytes, the second piece a moment later; a request's own header
+    `X-Fake-Split-At` wins. `accents` answers in words of two to four bytes a letter. `html` answers a page. `endless`
+    never ends a stream. `gzip` compresses whole answers, asked for or not.
     """
 
     latency_ms: float = 0.0
@@ -36,6 +41,8 @@ class Dials(Record, frozen=True, kw_only=True):
     cuts: float = 0.0
     cut_after: int = 2
     split: int | None = None
+    split_at: int | None = None
+    accents: bool = False
     pause_ms: float = 0.0
     html: bool = False
     endless: bool = False
@@ -77,6 +84,11 @@ class FakeUpstream:
         except ClientDisconnect:
             self.cancelled += 1
 
+    def _cut(self) -> int | None:
+        """Where this request's answer is cut in two."""
+        own = self.headers.get(b"x-fake-split-at", b"")
+        return int(own) if own.isdigit() else self.dials.split_at
+
     async def _turned(self, path: str, content: bytes, send: Send) -> None:
         """The dials first, then the answer."""
         dials = self.dials
@@ -107,10 +119,21 @@ class FakeUpstream:
         dialect = next((known for end, known in _DIALECTS.items() if path.endswith(end)), None)
         if dialect is None:
             return await _send(send, 404, _error(f"{path} is not served", "unknown_url"))
+        if self.dials.accents:
+            request["accents"] = True
+        await self._spoken(dialect, request, send)
+
+    async def _spoken(self, dialect: "_Dialect", request: dict[str, Any], send: Send) -> None:
+        cut = self._cut()
         if not request.get("stream"):
             whole = msgspec.json.encode(dialect.whole(request, self.dials.tokens))
+            if cut is not None:
+                return await _send_cut(send, whole, b"application/json", cut)
             return await (_send_pressed if self.dials.gzip else _send)(send, 200, whole)
-        await self._stream(dialect.events(request, self.dials.tokens), send)
+        events = dialect.events(request, self.dials.tokens)
+        if cut is not None:
+            return await _send_cut(send, b"".join(events), b"text/event-stream", cut)
+        await self._stream(events, send)
 
     async def _stream(self, events: list[bytes], send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream")]
@@ -258,7 +281,8 @@ class _Messages:
         return {**head, "stop_sequence": None}
 
 
-_DIALECTS: dict[str, _Chat | _Completions | _Embeddings | _Rerank | _Responses | _Messages] = {
+_Dialect = _Chat | _Completions | _Embeddings | _Rerank | _Responses | _Messages
+_DIALECTS: dict[str, _Dialect] = {
     "/chat/completions": _Chat(),
     "/completions": _Completions(),
     "/embeddings": _Embeddings(),
@@ -275,8 +299,9 @@ def _named(document: dict[str, Any]) -> bytes:
 def _words(request: dict[str, Any], tokens: int) -> list[str]:
     """Words that depend on what was asked alone."""
     asked = request.get("messages") or request.get("prompt") or request.get("input") or ""
-    start = zlib.crc32(msgspec.json.encode(asked)) % len(WORDS)
-    return [WORDS[(start + at) % len(WORDS)] for at in range(tokens)]
+    words = ACCENTS if request.get("accents") else WORDS
+    start = zlib.crc32(msgspec.json.encode(asked)) % len(words)
+    return [words[(start + at) % len(words)] for at in range(tokens)]
 
 
 def _head(request: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -301,6 +326,14 @@ def _usage(request: dict[str, Any], tokens: int) -> dict[str, Any]:
 def _error(message: str, code: str) -> bytes:
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
     return msgspec.json.encode({"error": error})
+
+
+async def _send_cut(send: Send, content: bytes, kind: bytes, at: int) -> None:
+    """A body in two pieces."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+    await send({"type": "http.response.body", "body": content[:at], "more_body": True})
+    await asyncio.sleep(_CUT_S)
+    await send({"type": "http.response.body", "body": content[at:]})
 
 
 async def _send_pressed(send: Send, status: int, content: bytes) -> None:
