@@ -119,6 +119,8 @@ def test_deployments_are_changed_on_the_terminal(house: House, cli: Cli) -> None
     assert len(deployment.fallbacks) == 2
     assert "10% base tiny" in cli("deploy", "list")[1]
     assert {each["name"] for each in json.loads(cli("deploy", "list", "--json")[1])} == {"old", "plain", "triage"}
+    assert cli("deploy", "set", "old", "--weights", "triage=30%, plain=20%")[0] == 0
+    assert [each.share for each in current(house.store, "old").shares] == [0.3, 0.2]
     assert cli("deploy", "set", "old", "--canary", "0%")[0] == 0
     assert current(house.store, "old").shares == ()
     for wrong in (
@@ -127,6 +129,10 @@ def test_deployments_are_changed_on_the_terminal(house: House, cli: Cli) -> None
         ["--canary", "5%"],
         [],
         ["--to", "nope", "--canary", "1%"],
+        ["--weights", "triage=60%,plain=50%"],
+        ["--weights", "triage"],
+        ["--weights", "nope=10%"],
+        ["--weights", "triage=10%", "--canary", "5%", "--to", "plain"],
     ):
         assert cli("deploy", "set", "old", *wrong)[0] == 2
 

@@ -16,7 +16,8 @@ from freehold.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from freehold.records import Interval
-    from freehold.store.deployments import Deployment, Target
+    from freehold.store.database import Store
+    from freehold.store.deployments import Deployment, Share, Target
 
 _WIDEST = 60
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -139,13 +140,16 @@ def choose_target(
 
 
 @deploy.command("set")
-def set_deployment(
+def set_deployment(  # noqa: PLR0913 (one parameter an option)
     name: Annotated[str, typer.Argument(help="The public model name.")],
     other: Annotated[
         str | None, typer.Option("--to", help="Another deployed name, whose target the canary or shadow asks.")
     ] = None,
     canary: Annotated[str | None, typer.Option(help="The share of sessions that --to answers, such as 10%.")] = None,
     shadow: Annotated[str | None, typer.Option(help="The share of requests that --to is asked beside.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Deployed names and their shares, such as 'a=30%,b=20%'; the rest stays.")
+    ] = None,
     fallback: Annotated[str | None, typer.Option(help="Deployed names to fall back to, with commas.")] = None,
     reason: Annotated[str, typer.Option(help="Why; kept with the row.")] = "freehold deploy set",
 ) -> None:
@@ -158,8 +162,12 @@ def set_deployment(
 
     store = recorded()
     deployment = deployments.current(store, name)
-    if canary is None and shadow is None and fallback is None:
-        raise UserError("name what to change: --canary, --shadow or --fallback")
+    if canary is None and shadow is None and fallback is None and weights is None:
+        raise UserError("name what to change: --canary, --weights, --shadow or --fallback")
+    if canary is not None and weights is not None:
+        raise UserError("--canary and --weights both say who answers; name one of them")
+    if weights is not None:
+        deployment = replace(deployment, shares=_weighted(store, weights))
     for option, text in (("--canary", canary), ("--shadow", shadow)):
         if text is not None:
             share = share_of(text, option)
@@ -175,6 +183,20 @@ def set_deployment(
     require_deployable(Workspace.here(), deployment)
     row = deployments.deploy(store, deployment, reason)
     say(f"{name} is changed (row {row}); a running gateway follows within a second")
+
+
+def _weighted(store: "Store", weights: str) -> "tuple[Share, ...]":
+    """`a=30%,b=20%` as shares of the targets that those names stand for."""
+    from freehold.store import deployments
+
+    shares = []
+    for part in filter(None, map(str.strip, weights.split(","))):
+        name, _, text = part.partition("=")
+        share = share_of(text, f"--weights: {name}")
+        shares.append(deployments.Share(target=deployments.current(store, name.strip()).target, share=share))
+    if sum(each.share for each in shares) > 1 + 1e-9:
+        raise UserError("--weights: the shares are over 100% together")
+    return tuple(each for each in shares if each.share > 0)
 
 
 @deploy.command("bounds")
