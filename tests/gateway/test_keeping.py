@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 from gateway_house import House
 
 from freehold.data import retention
@@ -41,3 +42,15 @@ def test_what_was_answered_before_a_backup_is_in_it(
     recover(other.root / "journal", store)
     assert exchanges.count(store) == 5
     store.dispose()
+
+
+def test_what_was_just_answered_can_be_looked_up_and_judged_at_once(passing: House) -> None:
+    with httpx.Client(base_url=passing.url, timeout=20) as client:
+        for _ in range(5):
+            body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x"}]}
+            id = client.post("/v1/chat/completions", json=body).headers["x-freehold-exchange"]
+            assert client.get(f"/freehold/v1/exchanges/{id}").status_code == 200
+            id = client.post("/v1/chat/completions", json=body).headers["x-freehold-exchange"]
+            assert client.post("/freehold/v1/feedback", json={"exchange": id, "verdict": "accepted"}).status_code == 200
+        assert client.get(f"/freehold/v1/exchanges/{'0' * 32}").status_code == 404
+        assert client.post("/freehold/v1/feedback", json={"exchange": "00", "verdict": "fine"}).status_code == 400

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import aiohttp
 import msgspec
@@ -22,7 +22,6 @@ from freehold.gateway.chat import Envelope
 from freehold.gateway.door import Desk, Door
 from freehold.gateway.endpoints import ENDPOINTS, Endpoint
 from freehold.gateway.faults import fault_of, unserved
-from freehold.gateway.limits import Allowed
 from freehold.gateway.metrics import Metrics
 from freehold.gateway.operations import EVENTS, JSON, REFUSED, Operation, Says
 from freehold.gateway.relay import PATHS, Relay
@@ -32,6 +31,7 @@ from freehold.store.database import Store
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 OPENAPI = "/openapi.json"
 _FEEDBACK = msgspec.json.Decoder(exchanges.Feedback)
 _HEX = re.compile("[0-9a-f]{12}")
@@ -170,29 +170,18 @@ class Pages:
         self._desk.keyring.whose(caller_of(request.scope).secret)
         content = await body.read(request.scope, request.receive, self._desk.max_body)
         said = body.typed(content, _FEEDBACK)
-        await self._account(said.exchange, None)
-        await asyncio.to_thread(exchanges.say, self._store, self._desk.recorder.redact_feedback(said))
+        kept = self._desk.recorder.redact_feedback(said)
+        await _carried(said.exchange, lambda: exchanges.say(self._store, kept))
         return _json(Said(said.exchange, said.verdict))
 
     async def exchange(self, request: Request) -> Response:
         """One exchange, its attempts with their cost, and what was said of it."""
         allowed = self._desk.keyring.whose(caller_of(request.scope).secret)
-        return _json(await self._account(request.path_params["id"], allowed))
-
-    async def _account(self, id: str, allowed: Allowed | None) -> Account:
-        """What is known of an exchange of this key. One that was answered a moment ago is still on its way here."""
-        until = time.monotonic() + _CARRIED_S
-        while True:
-            try:
-                exchange, attempts, said = await asyncio.to_thread(exchanges.found, self._store, id)
-            except NotFoundError:
-                if not _is_young(id) or time.monotonic() > until:
-                    raise
-                await asyncio.sleep(0.05)
-                continue
-            if allowed is not None and exchange.key != allowed.key.id:
-                raise NotFoundError(f"there is no exchange {id} of this key")
-            return Account(exchange, attempts, said)
+        id = request.path_params["id"]
+        exchange, attempts, said = await _carried(id, lambda: exchanges.found(self._store, id))
+        if allowed is not None and exchange.key != allowed.key.id:
+            raise NotFoundError(f"there is no exchange {id} of this key")
+        return _json(Account(exchange, attempts, said))
 
     async def healthz(self, _: Request) -> Response:
         return _json(Status("ok"))
@@ -275,6 +264,18 @@ def build(desk: Desk, store: Store, more: Sequence[BaseRoute] = ()) -> ASGIApp:
 
 def _json(value: Any) -> Response:  # noqa: ANN401 (any JSON-able value)
     return Response(msgspec.json.encode(value), media_type="application/json")
+
+
+async def _carried(exchange: str, look: Callable[[], T]) -> T:
+    """What `look` finds of an exchange; one that was answered a moment ago is still on its way into the store."""
+    until = time.monotonic() + _CARRIED_S
+    while True:
+        try:
+            return await asyncio.to_thread(look)
+        except NotFoundError:
+            if not _is_young(exchange) or time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.05)
 
 
 def _is_young(exchange: str) -> bool:

@@ -71,5 +71,7 @@ def _wrong_type(message: str) -> GatewayError:
     if missing:
         param = f"{param}.{missing[1]}" if param else missing[1]
         return GatewayError(400, f"{param} is missing", code="missing_field", param=param)
+    if "matching regex" in what:  # the one pattern that a request has: a name is a line of text
+        what = "it may hold no control characters"
     where = f"{param}: " if param else "the body: "
     return GatewayError(400, where + what[:1].lower() + what[1:], code="invalid_type", param=param or None)
