@@ -111,6 +111,19 @@ def test_amounts_are_exact() -> None:
 def test_deployments_are_changed_on_the_terminal(house: House, cli: Cli) -> None:
     assert cli("deploy", "remote", "old", "http://127.0.0.1:1/v1", "gpt-4o-mini", "--api-key", "${KEY}")[0] == 0
     assert cli("deploy", "remote", "bad", "http://127.0.0.1:1/v1", "m", "--api-key", "sk-literal")[0] == 2
+    for address in (
+        "not an address",
+        "api.openai.com/v1",
+        "ftp://x/v1",
+        "http://",
+        "http://x:port/v1",
+        "http://[::1/v1",
+    ):
+        assert cli("deploy", "remote", "bad", address, "m")[0] == 2
+        assert cli("serve", "--port", "1", "--upstream", address)[0] == 2
+    assert cli("serve", "--port", "1", "--upstream-key", "sk-literal")[0] == 2
+    for name in ("", "two\nlines", "x" * 257):
+        assert cli("deploy", "remote", name, "http://127.0.0.1:1/v1", "m")[0] == 2
     assert cli("deploy", "set", "old", "--to", "triage", "--canary", "10%")[0] == 0
     assert cli("deploy", "set", "old", "--to", "plain", "--shadow", "0.5", "--fallback", "triage,plain")[0] == 0
     deployment = current(house.store, "old")

@@ -77,7 +77,9 @@ def deploy_remote(
     """Let a name stand for a model behind somebody's API."""
     from freehold.store import deployments
 
-    target = deployments.RemoteTarget(base_url=base_url, model=model, api_key=_reference(api_key), speaks=speaks)
+    address = deployments.require_address(base_url, "BASE_URL")
+    key = deployments.require_reference(api_key, "--api-key")
+    target = deployments.RemoteTarget(base_url=address, model=model, api_key=key, speaks=speaks)
     deployments.deploy(recorded(), deployments.Deployment(name=name, target=target), reason)
     say(f"{name} stands for {deployments.target_name(target)}")
 
@@ -281,9 +283,3 @@ def roll_back(
     deployment = current(store, name)
     ruling = rollback.ruling(store, deployment) if dry_run else rollback.go_back(Workspace.here(), store, name)
     print_ruling(ruling, json)
-
-
-def _reference(key: str | None) -> str | None:
-    if key is not None and not (key.startswith("${") and key.endswith("}")):
-        raise UserError("--api-key is a literal key; write a reference to the environment, such as '${OPENAI_API_KEY}'")
-    return key

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from freehold.errors import UserError
+from freehold.store.deployments import require_address, require_reference
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +32,15 @@ def read(root: Path, options: To) -> To:
         found = msgspec.json.decode(path.read_bytes(), type=To)
     except msgspec.MsgspecError as error:
         raise UserError(f"{path}: {error}; docs/operating.md shows one") from None
-    if found.upstream_key is not None and not found.upstream_key.startswith("${"):
-        raise UserError(f"{path}: upstream_key is a reference such as ${{OPENAI_API_KEY}}, and never a key")
-    return found
+    return checked(found, f"{path}: upstream", f"{path}: upstream_key")
+
+
+def checked(to: To, upstream: str, key: str) -> To:
+    """The same; raises `UserError` that names where an address that is none, or a literal key, was written."""
+    if to.upstream is not None:
+        require_address(to.upstream, upstream)
+    require_reference(to.upstream_key, key)
+    return to
 
 
 async def follow(root: Path, options: To, adopt: Callable[[To], None], every_s: float) -> None:

@@ -362,8 +362,9 @@ async def _answers(settings: Settings, serving: "asyncio.Task[None]") -> None:
 
 
 def check_address(settings: Settings) -> None:
-    """Refuse a port that is in use, and an address beyond this machine without the explicit word."""
+    """Refuse a port in use, an address beyond this machine without the explicit word, an upstream that is none."""
     check_tls(settings)
+    reload.checked(settings.to, "--upstream", "--upstream-key")
     if not is_loopback(settings.host) and not settings.beyond_loopback and settings.tls_cert is None:
         raise RefusedError(
             f"{settings.host} is reachable from other machines; give --tls-cert and --tls-key, or --beyond-loopback "

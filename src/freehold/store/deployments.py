@@ -3,18 +3,23 @@
 Every change is a row with its reason; the newest row of a name holds, and none is ever edited.
 """
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from sqlalchemy import Engine, func, insert, literal, select
 
-from freehold.errors import NotFoundError, did_you_mean
+from freehold.errors import NotFoundError, UserError, did_you_mean
 from freehold.records import AnswerType, Bounds, ConfidenceCurve, Pruning, Record, canonical, from_json
 from freehold.render import Prompt
 from freehold.store.guardrails import CacheRule, Guardrail
 from freehold.store.schema import deployments
+
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,256}")  # as a request may name it
+_REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
 class AdapterTarget(Record, frozen=True, kw_only=True, tag="adapter"):
@@ -142,8 +147,31 @@ def target_name(target: Target) -> str:
     return f"remote {target.base_url}#{target.model}"
 
 
+def require_address(address: str, where: str) -> str:
+    """An upstream's address, as it can be asked; raises `UserError` that names `where` it was written."""
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, brackets that do not close
+        usable = False
+    if not usable or re.search(r"[\s\x00-\x1f]", address):
+        raise UserError(f"{where}: {address!r} is no address; write one such as https://api.openai.com/v1")
+    return address
+
+
+def require_reference(key: str | None, where: str) -> str | None:
+    """The name of an environment variable that holds a key, as `${NAME}`; raises `UserError` for a literal key."""
+    if key is not None and not _REFERENCE.fullmatch(key):
+        raise UserError(
+            f"{where} is a literal key; write a reference to the environment, such as '${{OPENAI_API_KEY}}'"
+        )
+    return key
+
+
 def deploy(engine: Engine, deployment: Deployment, reason: str) -> int:
-    """Let a name stand for this from now on; returns the row's id."""
+    """Let a name stand for this from now on; returns the row's id. Raises `UserError` for what cannot be a name."""
+    if not _NAME.fullmatch(deployment.name):
+        raise UserError(f"{deployment.name[:80]!r} cannot be a model's name: write 1 to 256 printable characters")
     row = {
         "name": deployment.name,
         "config": canonical(deployment).decode(),
