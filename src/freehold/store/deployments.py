@@ -162,9 +162,8 @@ def require_address(address: str, where: str) -> str:
 def require_reference(key: str | None, where: str) -> str | None:
     """The name of an environment variable that holds a key, as `${NAME}`; raises `UserError` for a literal key."""
     if key is not None and not _REFERENCE.fullmatch(key):
-        raise UserError(
-            f"{where} is a literal key; write a reference to the environment, such as '${{OPENAI_API_KEY}}'"
-        )
+        what = "is a literal key; write a reference to the environment, such as '${OPENAI_API_KEY}'"
+        raise UserError(f"{where} {what}")
     return key
 
 
