@@ -564,6 +564,22 @@ echo "10 to 12  guardrails, the cache, seen from outside"
 bash "$here/acceptance/gateway-outside.sh" >out.txt 2>&1; held "acceptance/gateway-outside.sh" $?
 fi
 
+if wanted 12; then
+fresh 12; fake --pause-ms 150; serve --upstream "$faked"
+curl -sN "$url/chat/completions" -d "$stream" >drained & reading=$!; sleep 0.7
+kill -TERM "$gateway"; wait $reading; wait "$gateway"; is "SIGTERM ends with exit 0" 0 $?
+has "and lets a stream under way out to its end" 'DONE' drained
+if "$python" -c 'import opentelemetry.sdk' 2>/dev/null; then traced="--traces http://127.0.0.1:$echoed"; else traced=""; skip "the extra otel is not installed"; fi
+rm -f came.body; serve --upstream "$up" $traced; code "$url/chat/completions" -d "$ask" >/dev/null
+if [ -n "$traced" ]; then
+  for _ in $(seq 100); do grep -aq gen_ai came.body 2>/dev/null && break; sleep 0.1; done
+  has "OpenTelemetry spans go to a collector" 'gen_ai.request.model' came.body; hasnot "without content" 'jo.blake|the owned model' came.body
+fi
+printf '{"upstream": "http://127.0.0.1:%s/v1"}' "$echoed" >"$FREEHOLD_HOME/upstream.json"; sleep 2.5; rm -f came.body
+code "$url/chat/completions" -d "$ask" >/dev/null; has "where requests go is reloaded without a restart" 'jo.blake' came.body
+stop
+fi
+
 if wanted proof; then
 echo "proof"
 fresh proof; serve --upstream "$up"

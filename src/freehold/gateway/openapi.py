@@ -33,7 +33,7 @@ _ABOUT = (
 def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     """The document of every `Operation` among the routes."""
     operations = [each for each in routes if isinstance(each, Operation)]
-    schemas = _schemas(operations)
+    schemas = _Schemas(operations)
     paths: dict[str, dict[str, Any]] = {}
     for each in operations:
         paths.setdefault(_IN_PATH.sub(r"{\1}", each.path), {})[each.method.lower()] = _operation(each, schemas)
@@ -48,7 +48,7 @@ def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     }
 
 
-class _schemas:  # noqa: N801 (made once, and used like a function)
+class _Schemas:
     """Every body's schema, by its type."""
 
     def __init__(self, operations: list[Operation]) -> None:
@@ -58,11 +58,11 @@ class _schemas:  # noqa: N801 (made once, and used like a function)
         found, self.components = msgspec.json.schema_components(list(kinds), ref_template=_REF)
         self._of = dict(zip(kinds, found, strict=True))
 
-    def __call__(self, kind: Any) -> dict[str, Any]:  # noqa: ANN401 (a type, or None for bytes)
+    def of(self, kind: Any) -> dict[str, Any]:  # noqa: ANN401 (a type, or None for bytes)
         return self._of[kind] if kind is not None else {}
 
 
-def _operation(each: Operation, schemas: _schemas) -> dict[str, Any]:
+def _operation(each: Operation, schemas: _Schemas) -> dict[str, Any]:
     says = each.says
     made: dict[str, Any] = {
         "operationId": f"{each.method.lower()}{re.sub(r'[^a-z]+', '_', each.path.lower()).rstrip('_')}",
@@ -77,15 +77,15 @@ def _operation(each: Operation, schemas: _schemas) -> dict[str, Any]:
     return made
 
 
-def _content(bodies: Any, schemas: _schemas) -> dict[str, Any]:  # noqa: ANN401 (a mapping of media types)
-    return {media: {"schema": schemas(kind)} for media, kind in bodies.items()}
+def _content(bodies: Any, schemas: _Schemas) -> dict[str, Any]:  # noqa: ANN401 (a mapping of media types)
+    return {media: {"schema": schemas.of(kind)} for media, kind in bodies.items()}
 
 
-def _responses(each: Operation, schemas: _schemas) -> dict[str, Any]:
+def _responses(each: Operation, schemas: _Schemas) -> dict[str, Any]:
     says = each.says
-    refusal = schemas(MessagesRefusal if each.path.endswith("/messages") else Refusal)
+    refusal = schemas.of(MessagesRefusal if each.path.endswith("/messages") else Refusal)
     made: dict[str, Any] = {"200": {"description": "OK", "content": _content(says.gives, schemas)}}
-    others = dict.fromkeys(says.fails, refusal) | {status: schemas(kind) for status, kind in says.also.items()}
+    others = dict.fromkeys(says.fails, refusal) | {status: schemas.of(kind) for status, kind in says.also.items()}
     for status, schema in sorted(others.items()):
         made[str(status)] = {"description": HTTPStatus(status).phrase, "content": {JSON: {"schema": schema}}}
     if says.passes:
