@@ -14,6 +14,8 @@ from msgspec.structs import replace
 from freehold.gateway import openapi
 from freehold.gateway.operations import JSON, Operation, Says
 
+CONFIG = Path(__file__).parents[1] / "schemathesis.toml"
+
 
 def test_every_route_of_the_gateway_is_in_the_document(gateway: House) -> None:
     document = _document(gateway)
@@ -52,7 +54,7 @@ def test_a_method_that_is_not_taken_is_told_which_are(gateway: House) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        ["--phases", "fuzzing", "--max-examples", "3"],
+        ["--phases", "coverage,fuzzing", "--max-examples", "3"],
         pytest.param(["--phases", "coverage,fuzzing,stateful", "--max-examples", "40"], marks=pytest.mark.slow),
     ],
 )
@@ -61,7 +63,8 @@ def test_schemathesis_finds_no_fault(
 ) -> None:
     house.settings = replace(house.settings, upstream=upstream.url)
     with house.open():
-        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{house.url}/openapi.json", "--checks", "all"]
+        command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run"]
+        command += [f"{house.url}/openapi.json", "--checks", "all"]
         more = ["--seed", "4", "--no-color", "--max-response-time", "20", "--warnings", "off"]
         ran = subprocess.run([*command, *more, *options], capture_output=True, cwd=tmp_path, timeout=550)
     assert ran.returncode == 0, ran.stdout.decode(errors="replace")[-6000:] + ran.stderr.decode(errors="replace")

@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import aiohttp
 import msgspec
@@ -75,9 +75,15 @@ class Status(msgspec.Struct, frozen=True):
     status: str
 
 
+_CORRECTED = {"properties": {"verdict": {"const": "corrected"}, "correction": {"type": "string"}}}
+_OTHERWISE = {"properties": {"verdict": {"not": {"const": "corrected"}}, "correction": {"type": "null"}}}
+_JUDGED = Annotated[
+    exchanges.Feedback,
+    msgspec.Meta(extra_json_schema={"oneOf": [_CORRECTED | {"required": ["correction"]}, _OTHERWISE]}),
+]
 _MODELS = Says("Every model that can be asked.", gives={JSON: Models}, fails=REFUSED)
 _MODEL = Says("One model.", gives={JSON: Model}, fails=(*REFUSED, 404))
-_SAY = Says("Say what an answer was worth.", {JSON: exchanges.Feedback}, {JSON: Said}, (400, 404, 413, *REFUSED))
+_SAY = Says("Say what an answer was worth.", {JSON: _JUDGED}, {JSON: Said}, (400, 404, 413, *REFUSED))
 _EXCHANGE = Says("An exchange and its cost.", gives={JSON: Account}, fails=(*REFUSED, 404))
 _HEALTHZ = Says("The process lives.", gives={JSON: Status}, open=True)
 _READYZ = Says("The store takes what is kept.", gives={JSON: Status}, also={503: Status}, open=True)

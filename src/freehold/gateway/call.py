@@ -90,8 +90,8 @@ def _take(caller: Caller, name: str, value: str) -> None:
 
 
 def _tag(part: str) -> tuple[str, str]:
-    name, _, value = part.partition("=")
-    if not _TAG.fullmatch(name.strip()):
+    name, equals, value = part.partition("=")
+    if not equals or not _TAG.fullmatch(name.strip()):
         raise _wrong("tags", f"holds {part!r}; write name=value, names of letters, digits, dot, dash and underscore")
     return name.strip(), _plain("tags", value.strip())
 

@@ -22,8 +22,9 @@ _OUR_HEADERS = (
     ("X-Freehold-Session", "which conversation it belongs to"),
     ("X-Freehold-Subject", "whose data it is; kept as a pseudonym"),
 )
-_TAG = "[A-Za-z0-9_.-]{1,64}=[A-Za-z0-9_.-]{0,64}"
-_TAGS = f"^({_TAG}(, ?{_TAG}){{0,3}})?$"
+_PLAIN = r"[^\x00-\x1f\x7f]"
+_TAG = r" *([A-Za-z0-9_.-]{1,64} *=[^,\x00-\x1f\x7f]{0,200})?"
+_TAGS = f"^{_TAG}(,{_TAG})*$"
 _ABOUT = (
     "The gateway in front of every model. `/v1` speaks OpenAI's dialects and Anthropic's Messages; fields that are not "
     "named here pass untouched. `/freehold/v1` is Freehold's own."
@@ -104,7 +105,7 @@ def _query(asked: Asked) -> dict[str, Any]:
 
 
 def _headers() -> list[dict[str, Any]]:
-    plain = {"type": "string", "maxLength": 256, "pattern": "^[ -~]*$"}
+    plain = {"type": "string", "maxLength": 256, "pattern": f"^{_PLAIN}*$"}
     named = [
         {"name": name, "in": "header", "required": False, "description": says, "schema": plain}
         for name, says in _OUR_HEADERS
