@@ -1,6 +1,7 @@
 """The five jobs of an invented company, for `freehold demo --traffic`: what it asks, and what comes back.
 
-Every name, address and number is made up. A quarter of the messages hold something personal, so that redaction shows.
+Every name, address and number is made up. More than half of the requests hold something personal, so that redaction
+shows.
 """
 
 import random

@@ -34,8 +34,7 @@ REQUESTS = 3000
 TAG = ("demo", "traffic")
 _UPSTREAM = "http://127.0.0.1:8401/v1"
 _HOUR_US = 3_600_000_000
-_INCIDENT_H = 6.0  # before now: a quarter of an hour in which the upstream fails
-_INCIDENT_US = 15 * 60_000_000
+_INCIDENT_HOUR, _INCIDENT_US = 15, 15 * 60_000_000  # a quarter of an hour of the afternoon: the upstream fails
 _BUDGETS = {"shop-floor": 5, "order-desk": 3, "customer-service": 20}
 _PICO = 10**12
 
@@ -64,6 +63,9 @@ class _Day:
 
     def __init__(self, now_us: int, seed: int) -> None:
         self._now = now_us
+        day_us = 24 * _HOUR_US
+        behind = (now_us - _INCIDENT_US - _INCIDENT_HOUR * _HOUR_US) % day_us
+        self._incident = now_us - _INCIDENT_US - behind  # the newest that is over
         self.luck = random.Random(seed)
 
     def moments(self, requests: int) -> list[_Moment]:
@@ -88,8 +90,8 @@ class _Day:
 
     def fails(self, at: int) -> bool:
         """Whether the upstream fails an attempt at this moment."""
-        begun = self._now - int(_INCIDENT_H * _HOUR_US)
-        return self.luck.random() < (0.7 if begun <= at < begun + _INCIDENT_US else 0.006)
+        broken = self._incident <= at < self._incident + _INCIDENT_US
+        return self.luck.random() < (0.7 if broken else 0.006)
 
 
 def make(workspace: Workspace, store: Store, requests: int = REQUESTS, seed: int = 0) -> Made:
@@ -201,7 +203,7 @@ def _verdict(entry: Entry, told: Told, luck: random.Random) -> Iterator[Feedback
         return
     if wrong:
         yield Feedback(exchange=exchange.id, verdict="corrected", correction=told.right)
-    elif told.right is None and luck.random() < 0.12:
+    elif told.right is None and luck.random() < 0.2:
         yield Feedback(exchange=exchange.id, verdict="rejected")
     else:
         yield Feedback(exchange=exchange.id, verdict="accepted")
