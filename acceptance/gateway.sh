@@ -257,6 +257,10 @@ ask_for() { # ask_for SECONDS: ids of what was answered to its end meanwhile
     done; sleep 0.3
   done
 }
+ready_again() { # the gateway itself has carried everything into the store
+  for _ in $(seq 300); do got=$(code "http://127.0.0.1:$gate/readyz"); [ "$got" = 200 ] && break; sleep 0.1; done
+  is "the store is back, and the gateway ready again by itself" 200 "$got"
+}
 found_all() { # found_all WHAT: every id is in the store once, within half a minute
   "$python" - "$1" >out.txt 2>&1 <<'PY'
 import json, subprocess, sys, time
@@ -283,9 +287,8 @@ if [ -n "$(which_pg initdb)" ]; then
   ask_for "$outage"
   is "PostgreSQL away for $outage s: /readyz says so" 503 "$(code "http://127.0.0.1:$gate/readyz")"
   is "a look-up meanwhile is a clear 503" 503 "$(code "http://127.0.0.1:$gate/freehold/v1/exchanges/$(head -1 ids)")"
-  pg start
+  pg start; ready_again
   found_all "PostgreSQL stopped for $outage s: every answer's exchange is read back"
-  is "and the gateway is ready again" 200 "$(code "http://127.0.0.1:$gate/readyz")"
   stop; pg stop -m fast; unset FREEHOLD_DATABASE; rm -rf "$data"; servers=()
 else skip "PostgreSQL is not installed: the outage is SQLite's alone"; fi
 fresh 3-lite; serve --upstream "$up"; code "$url/chat/completions" -d "$ask" >/dev/null; kept 1
@@ -293,7 +296,7 @@ fresh 3-lite; serve --upstream "$up"; code "$url/chat/completions" -d "$ask" >/d
 import os, sqlite3, time, sys
 held = sqlite3.connect(os.environ["FREEHOLD_HOME"] + "/freehold.db", isolation_level=None); held.execute("BEGIN EXCLUSIVE"); print("locked", flush=True); time.sleep(float(sys.argv[1])); held.execute("ROLLBACK")' "$outage" >locked & holder=$!
 until grep -q locked locked; do sleep 0.1; done
-ask_for $((outage - 2)); wait $holder
+ask_for $((outage - 2)); wait $holder; ready_again
 found_all "SQLite locked by another process for $outage s: every answer's exchange is read back"
 stop
 for policy in refuse serve-uncaptured; do
