@@ -1,14 +1,16 @@
-"""What the gateway costs in time, beside LiteLLM's proxy and a bare nginx, on this machine, against one fake upstream.
+"""What the gateway costs in time, beside LiteLLM's proxy, llm-distillery's and a bare nginx, against one fake upstream.
 
-    python bench/gateway.py [--seconds 8] [--litellm /path/to/venv/bin/litellm]
+    python bench/gateway.py [--seconds 8] [--rounds 3] [--litellm VENV/bin/litellm] [--distillery VENV/bin/distillery]
 
 Ours runs with everything on: a key with a budget, metering, redaction, durable capture. LiteLLM runs with a master key
-and no database, so without budgets and without capture. Needs `wrk` and `nginx` on PATH (Debian: apt install wrk
-nginx-light). One worker each; the load generator, the upstream and the gateway share the machine's cores.
+and no database, so without budgets and without capture; llm-distillery captures (to SQLite), without keys, budgets or
+redaction on the way. One worker each; all are up at once, and each round measures one after the other. The throughput
+upstream is nginx with a fixed answer, the load is wrk's; at a constant rate `load.c` (built here with cc) sends each
+request when it is due and counts from then, so that nothing a slow answer delays is left out. Needs `wrk`, `nginx` and
+`cc` on PATH (Debian: apt install wrk nginx-light gcc). Load, upstream and gateway share the machine's cores.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import re
@@ -19,12 +21,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-
-import uvloop
 
 ANSWER = (
     '{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"gpt-4o-mini","choices":[{"index":0,"message":'
@@ -64,7 +64,7 @@ wrk.body = [==[{body}]==]
 """
 
 
-Latencies = list[tuple[float, float]]
+OURS = "freehold, everything on"
 
 
 def port() -> int:
@@ -120,52 +120,51 @@ def throughput(folder: Path, at: int, key: str, seconds: int) -> tuple[float, fl
     return float(rate[1]), int(wrong[1]) / seconds if wrong else 0.0
 
 
-async def one(at: int, key: str, stream: bool) -> float:
-    """Seconds to the answer's last byte, or to a stream's first event, on a new connection."""
-    body = (BODY[:-1] + ', "stream": true}' if stream else BODY).encode()
-    reader, writer = await asyncio.open_connection("127.0.0.1", at)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\nconnection: close\r\n"
-    head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    begun = time.perf_counter()
-    writer.write(head.encode() + body)
-    if stream:
-        await reader.readuntil(b"data:")
-        taken = time.perf_counter() - begun
-        await reader.read(-1)
-    else:
-        await reader.read(-1)
-        taken = time.perf_counter() - begun
-    writer.close()
-    return taken
+class Rate:
+    """Latencies at a constant rate, direct and through the gateway by turns."""
+
+    def __init__(self, folder: Path, title: str, rate: int, stream: bool) -> None:
+        self._folder, self._title, self._rate, self._stream = folder, title, rate, stream
+        self._taken: dict[str, list[float]] = {"direct": [], "through": []}
+        self._failed = 0
+
+    def measure(self, way: str, at: int, key: str, seconds: int) -> None:
+        body = (BODY[:-1] + ', "stream": true}' if self._stream else BODY).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{at}\r\nauthorization: Bearer {key}\r\n"
+        head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        request = self._folder / "request"
+        request.write_bytes(head.encode() + body)
+        command = [str(self._folder / "load"), str(at), str(self._rate), str(seconds), str(request)]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        for first, last, failed in (line.split() for line in lines):
+            self._failed += failed == "1"
+            self._taken[way].append(int(first if self._stream else last) / 1000)
+
+    def report(self) -> None:
+        direct, through = (sorted(self._taken[way]) for way in ("direct", "through"))
+        print(f"\n{self._title} at {self._rate}/s, ms (n {len(direct):,} direct, {len(through):,} through the gateway)")
+        for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)):
+            own, ours = _quantile(direct, share), _quantile(through, share)
+            print(f"  {name:<6} direct {own:7.2f}   through {ours:7.2f}   added {ours - own:7.2f}")
+        if self._failed:
+            print(f"  {self._failed} FAILED")
 
 
-async def at_rate(at: int, key: str, rate: int, seconds: int, stream: bool) -> list[float]:
-    """Latencies at a constant rate: a request is sent when it is due, whether or not others are back."""
-    begun, tasks = time.perf_counter(), []
-    for number in range(rate * seconds):
-        await asyncio.sleep(max(0.0, begun + number / rate - time.perf_counter()))
-        tasks.append(asyncio.create_task(one(at, key, stream)))
-    return sorted(await asyncio.gather(*tasks))
+def _quantile(taken: Sequence[float], share: float) -> float:
+    return taken[min(len(taken) - 1, int(len(taken) * share))]
 
 
-def latencies(at: int, key: str, rate: int, seconds: int, stream: bool = False) -> tuple[float, float]:
-    """p50 and p99, milliseconds."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        taken = runner.run(at_rate(at, key, rate, seconds, stream))
-    return median(taken) * 1000, taken[int(len(taken) * 0.99)] * 1000
-
-
-def flush_ms(folder: Path) -> float:
-    """What one flush of this disk takes: no durable answer can be quicker."""
+def flush_ms(folder: Path) -> tuple[float, float]:
+    """What one flush of this disk takes, p50 and p99: no durable answer can be quicker."""
     file = os.open(folder / "flush", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     taken = []
-    for _ in range(100):
+    for _ in range(500):
         os.write(file, b"x" * 2000)
         begun = time.perf_counter()
         os.fdatasync(file)
-        taken.append(time.perf_counter() - begun)
+        taken.append((time.perf_counter() - begun) * 1000)
     os.close(file)
-    return median(taken) * 1000
+    return median(taken), _quantile(sorted(taken), 0.99)
 
 
 def with_key(folder: Path) -> str:
@@ -186,33 +185,6 @@ def litellm_config(folder: Path, up: int) -> Path:
     return config
 
 
-def measure(litellm: str | None, seconds: int, folder: Path) -> None:
-    load = f"{os.cpu_count()} cores shared by load, upstream and gateway; load average {os.getloadavg()[0]:.1f}"
-    print(
-        f"conditions: {load}; a flush of this disk takes {flush_ms(folder):.2f} ms (p50), which every record waits for"
-    )
-    up, proxy, ours, fake, other = port(), port(), port(), port(), port()
-    answer = f"default_type application/json; return 200 '{ANSWER}';"
-    passing = 'proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection "";'
-    home, key = folder / "home", with_key(folder / "home")
-    rates = {}
-    with running(nginx(folder, up, answer), up, folder), running(freehold_upstream(fake), fake, folder):
-        with running(nginx(folder, proxy, passing, up), proxy, folder):
-            rates["nginx, bare"] = throughput(folder, proxy, "x", seconds)
-        whole, first = [latencies(up, "x", 300, seconds)], [latencies(fake, "x", 50, seconds, stream=True)]
-        with running(freehold_serve(ours, up), ours, folder, FREEHOLD_HOME=str(home)):
-            rates["freehold, everything on"] = throughput(folder, ours, key, seconds)
-            whole.append(latencies(ours, key, 300, seconds))
-        with running(freehold_serve(ours, fake), ours, folder, FREEHOLD_HOME=str(home)):
-            first.append(latencies(ours, key, 50, seconds, stream=True))
-        if litellm:
-            command = [litellm, "--config", str(litellm_config(folder, up)), "--port", str(other), "--num_workers", "1"]
-            with running(command, other, folder):
-                throughput(folder, other, "sk-bench", 3)  # warmed up
-                rates["litellm, no capture"] = throughput(folder, other, "sk-bench", seconds)
-    report(rates, whole, first)
-
-
 def freehold_upstream(at: int) -> list[str]:
     return freehold("fake-upstream", "--port", str(at))
 
@@ -221,28 +193,95 @@ def freehold_serve(at: int, up: int) -> list[str]:
     return freehold("serve", "--port", str(at), "--upstream", f"http://127.0.0.1:{up}/v1")
 
 
-def report(rates: dict[str, tuple[float, float]], whole: Latencies, first: Latencies) -> None:
-    """`whole` and `first` hold the latencies without and with the gateway."""
-    mine = rates["freehold, everything on"][0]
-    print("\nrequests/s at 32 connections")
-    for name, (rate, failed) in rates.items():
-        ratio = "" if name.startswith("freehold") else f"   ours is {mine / rate:.2f}×"
-        print(f"  {name:<26}{rate:>10,.0f}{f'   ({failed:.0f}/s failed)' if failed else ''}{ratio}")
-    for title, (direct, through) in (("whole answers at 300/s", whole), ("first event of a stream at 50/s", first)):
-        added = f"added p50 {through[0] - direct[0]:.2f} ms, p99 {through[1] - direct[1]:.2f} ms"
-        print(f"\n{title}: direct p50 {direct[0]:.2f} ms, through the gateway {through[0]:.2f} ms; {added}")
+class Bench:
+    """Everything that is up, and what was measured."""
+
+    def __init__(self, folder: Path, arguments: argparse.Namespace, stack: ExitStack) -> None:
+        self._folder, self._seconds, self._rounds, self._stack = folder, arguments.seconds, arguments.rounds, stack
+        self._rates: dict[str, list[tuple[float, float]]] = {}
+        subprocess.run(["cc", "-O2", "-o", folder / "load", Path(__file__).with_name("load.c")], check=True)
+        self._up, self._fake, self._key = port(), port(), with_key(folder / "home")
+        answer = f"default_type application/json; return 200 '{ANSWER}';"
+        self._start(nginx(folder, self._up, answer), self._up)
+        self._start(freehold_upstream(self._fake), self._fake)
+        self._at: dict[str, tuple[int, str]] = {}
+        self._start_proxies(arguments.litellm, arguments.distillery)
+
+    def _start(self, command: list[str], at: int, **environment: str) -> None:
+        self._stack.enter_context(running(command, at, self._folder, **environment))
+
+    def _start_proxies(self, litellm: str | None, distillery: str | None) -> None:
+        passing = 'proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection "";'
+        bare, ours = port(), port()
+        self._start(nginx(self._folder, bare, passing, self._up), bare)
+        self._start(freehold_serve(ours, self._up), ours, FREEHOLD_HOME=str(self._folder / "home"))
+        self._at = {"nginx, bare": (bare, "x"), OURS: (ours, self._key)}
+        if litellm:
+            at = port()
+            config = str(litellm_config(self._folder, self._up))
+            self._start([litellm, "--config", config, "--port", str(at), "--num_workers", "1"], at)
+            self._at["litellm, no capture"] = (at, "sk-bench")
+        if distillery:
+            at, up = port(), f"http://127.0.0.1:{self._up}"
+            database = str(self._folder / "distillery.db")
+            self._start([distillery, "serve", "--port", str(at), "--upstream-openai", up, "--db", database], at)
+            self._at["llm-distillery, captures"] = (at, "sk-bench")
+
+    def throughputs(self) -> None:
+        for at, key in self._at.values():
+            throughput(self._folder, at, key, 2)  # warmed up
+        for _ in range(self._rounds):
+            for name, (at, key) in self._at.items():
+                time.sleep(1.5)  # what the one before left to do
+                self._rates.setdefault(name, []).append(throughput(self._folder, at, key, self._seconds))
+
+    def latencies(self) -> None:
+        whole, first = (
+            Rate(self._folder, "whole answers", 300, stream=False),
+            Rate(self._folder, "first event of a stream", 50, stream=True),
+        )
+        beside = port()
+        environment = {"FREEHOLD_HOME": str(self._folder / "beside")}
+        key = with_key(self._folder / "beside")
+        with running(freehold_serve(beside, self._fake), beside, self._folder, **environment):
+            for _ in range(self._rounds):
+                whole.measure("direct", self._up, "x", self._seconds)
+                whole.measure("through", *self._at[OURS], self._seconds)
+                first.measure("direct", self._fake, "x", self._seconds)
+                first.measure("through", beside, key, self._seconds)
+        whole.report()
+        first.report()
+
+    def report(self) -> None:
+        mine = median(rate for rate, _ in self._rates[OURS])
+        print(f"\nrequests/s at 32 connections, median of {self._rounds} rounds by turns")
+        for name, measured in self._rates.items():
+            rate, failed = median(each for each, _ in measured), sum(wrong for _, wrong in measured)
+            ratio = "" if name == OURS else f"   ours is {mine / rate:.2f}×"
+            each = ", ".join(f"{one:,.0f}" for one, _ in measured)
+            print(f"  {name:<26}{rate:>10,.0f}  ({each}){f'   {failed:.0f}/s FAILED' if failed else ''}{ratio}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=8, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="of all measurements, by turns")
     parser.add_argument("--litellm", default=shutil.which("litellm"), help="LiteLLM's command, in a venv of its own")
+    parser.add_argument("--distillery", default=shutil.which("distillery"), help="llm-distillery's command, likewise")
     arguments = parser.parse_args()
-    missing = [tool for tool in ("wrk", "nginx") if shutil.which(tool) is None]
+    missing = [tool for tool in ("wrk", "nginx", "cc") if shutil.which(tool) is None]
     if missing:
-        raise SystemExit(f"bench/gateway.py needs {' and '.join(missing)} on PATH; Debian: apt install wrk nginx-light")
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        measure(arguments.litellm, arguments.seconds, Path(folder))
+        raise SystemExit(f"bench/gateway.py needs {' and '.join(missing)}; Debian: apt install wrk nginx-light gcc")
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, ExitStack() as stack:
+        p50, p99 = flush_ms(Path(folder))
+        print(
+            f"conditions: {os.cpu_count()} cores for load, upstream and gateway; load before {os.getloadavg()[0]:.1f}"
+        )
+        print(f"a flush of this disk, which every record waits for: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+        bench = Bench(Path(folder), arguments, stack)
+        bench.throughputs()
+        bench.report()
+        bench.latencies()
 
 
 if __name__ == "__main__":
