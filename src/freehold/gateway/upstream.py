@@ -7,6 +7,7 @@ counts in a stream, which the gateway needs and keeps from clients that did not 
 import asyncio
 import os
 import re
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -104,6 +105,11 @@ class Upstream:
         if isinstance(error, TimeoutError | asyncio.TimeoutError):
             fault = GatewayError(504, f"{self._base_url} did not answer in time", code="upstream_timeout")
             return SourceError(Failure.TIMEOUT, fault)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why = error.verify_message.rstrip(".")
+            return self._broken(
+                f"shows a certificate that does not hold here ({why}); SSL_CERT_FILE names who is trusted"
+            )
         return self._broken(f"cannot be reached or broke off ({type(error).__name__})")
 
     def _not_an_answer(self, kind: str, content: bytes) -> SourceError:
