@@ -1,5 +1,6 @@
 """Two real worker processes on one port and one store: what is shared stays right; `kill -9` of one loses nothing."""
 
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from freehold.gateway import workers
 from freehold.gateway.prices import PICO
+from freehold.store import batches
 from freehold.store.keys import Allowance, create, spent
 
 
@@ -167,3 +169,21 @@ def test_workers_whose_house_is_killed_stop(house: House, upstream: RunningUpstr
         _, alive = psutil.wait_procs(children, timeout=30)
     assert len(children) >= 2 and not alive
     assert len(house.kept()) == 1
+
+
+def test_a_batch_of_a_callers_own_key_is_worked_on_whichever_worker_it_came_to(pair: Pair) -> None:
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
+    line = json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body})
+    made = []
+    for number in range(8):  # either worker may take a connection: with eight owners, one of them gets the other
+        headers = {"authorization": f"Bearer sk-own-{number}"}
+        given = {"file": ("in.jsonl", line.encode())}
+        file = httpx.post(f"{pair.house.url}/v1/files", files=given, data={"purpose": "batch"}, headers=headers).json()
+        wanted = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        made.append(httpx.post(f"{pair.house.url}/v1/batches", json=wanted, headers=headers).json()["id"])
+    until = time.monotonic() + 60
+    while open_ones := [each.id for each in batches.still_open(pair.house.store)]:  # nobody asks over HTTP meanwhile
+        assert time.monotonic() < until, open_ones
+        time.sleep(0.2)
+    assert len(set(made)) == 8
+    assert sum(each.tags != "{}" and each.status == 200 for each in pair.house.kept()) == 8

@@ -236,7 +236,8 @@ class BatchWork:
         while self._desk.under_way and time.monotonic() < end:
             await asyncio.sleep(0.01)
         while not job.over and not self._owners.is_known(job.batch.owner) and self._needs_key(line):
-            await asyncio.sleep(_LOOK_S)
+            await self._owners.learn(job.batch.owner)
+            await asyncio.sleep(0.0 if self._owners.is_known(job.batch.owner) else _LOOK_S)
             await self._report(job)
         await self._report(job)
 

@@ -19,7 +19,7 @@ from freehold.gateway.embedders import Embedders, RunningEmbedder
 from freehold.gateway.keyring import Keyring
 from freehold.gateway.limits import Allowed, Reservation
 from freehold.gateway.metrics import Metrics
-from freehold.gateway.shared import Ask, Embed, Needs, Reserve, Settle, Sum, Want
+from freehold.gateway.shared import Ask, Embed, Needs, Own, Reserve, Settle, Sum, Want
 from freehold.gateway.wire import FAILED, Message, Wire, refused
 from freehold.store.database import Store
 from freehold.store.exchanges import found
@@ -55,6 +55,7 @@ class House:
         self._engines: dict[str, RunningChild] = {}
         self._vectors: dict[str, RunningEmbedder] = {}
         self._gone = Metrics()
+        self._owners: dict[str, str] = {}
         self._changing = asyncio.Lock()
         self._settling: set[asyncio.Task[None]] = set()
 
@@ -79,6 +80,10 @@ class House:
     def _heard(self, lease: Lease, message: Message) -> None:
         if message.word == "settle":
             return self._settle(lease, msgspec.msgpack.decode(message.content, type=Settle))
+        if message.word == "own":
+            own = msgspec.msgpack.decode(message.content, type=Own)
+            self._owners[own.owner] = own.secret
+            return None
         if message.word == "leave":
             if message.id in lease.under_way:
                 lease.under_way[message.id].cancel()
@@ -123,6 +128,8 @@ class House:
             if given.base not in self._vectors:
                 raise NotFoundError(f"{given.base} embeds nothing here now")
             reply(await self._vectors[given.base].embed(given.inputs))
+        elif message.word == "owner":
+            reply(self._owners.get(decode(message.content, type=str), ""))
         elif message.word == "sum":
             lease.told = decode(message.content, type=Sum)
             reply(self._sum())

@@ -56,6 +56,13 @@ class Embed(msgspec.Struct, frozen=True):
     inputs: list[str | list[int]]
 
 
+class Own(msgspec.Struct, frozen=True):
+    """A caller's own key, under the owner that it makes: for the worker that works on batches, in memory only."""
+
+    owner: str
+    secret: str
+
+
 class Sum(msgspec.Struct, frozen=True):
     """Counts and gauges; from the house, those of all workers together."""
 
