@@ -76,6 +76,7 @@ def serve(  # noqa: PLR0913 (one parameter an option)
         log_json=log_format == "json",
         traces=traces,
         workers=workers,
+        keeper_apart=True,
     )
     gateway.check_address(settings)
     if upstream_guardrails is not None:

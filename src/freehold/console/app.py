@@ -50,6 +50,8 @@ ROOMS = (
 class Console:
     """A room beside the gateway's own addresses."""
 
+    derives = "freehold.console.follower:Follower"
+
     def __init__(self, workspace: Workspace, store: Store, desk: Desk | None, works: Works | None = None) -> None:
         self.house = House(workspace, store, desk, works or Works(workspace, store))
         self._follower = Follower(store)
@@ -59,9 +61,13 @@ class Console:
         pages = (*FILES, *(page for room in ROOMS for page in room.PAGES))
         return [*(page.route(self.house) for page in pages), *widget.routes(self.house)]
 
-    async def follow(self) -> None:
-        """Read the catalogue once, then keep what is derived near the end of the traffic, for ever."""
+    async def begin(self) -> None:
+        """Read the catalogue once."""
         await asyncio.to_thread(models.warm)
+
+    async def follow(self) -> None:
+        """Begin, then keep what is derived near the end of the traffic, for ever."""
+        await self.begin()
         await self._follower.follow()
 
 

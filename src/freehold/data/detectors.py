@@ -113,14 +113,21 @@ def _secrets(text: str) -> Iterator[Span]:
     lowered = text.lower()
     if "-----begin" in lowered:
         yield from (match.span() for match in _PEM.finditer(text))
-    if any(mark in text for mark in _KEY_MARKS):
+    if _holds(text, _KEY_MARKS):
         yield from (match.span() for match in _KEY.finditer(text))
     if "bearer" in lowered:
         yield from (match.span(1) for match in _BEARER.finditer(text))
     if "://" in text:
         yield from (match.span(1) for match in _IN_URL.finditer(text))
-    if any(word in lowered for word in _SECRET_WORDS):
+    if _holds(lowered, _SECRET_WORDS):
         yield from _named(text)
+
+
+def _holds(text: str, marks: tuple[str, ...]) -> bool:
+    for mark in marks:  # noqa: SIM110 (any() over a generator takes twice as long, and this is on every request's way)
+        if mark in text:
+            return True
+    return False
 
 
 def _named(text: str) -> Iterator[Span]:
@@ -143,6 +150,8 @@ def _emails(text: str) -> Iterator[Span]:
 
 
 def _ibans(text: str) -> Iterator[Span]:
+    if not _IBAN_START.search(text):
+        return
     for match in free_matches(_IBAN_START, text):
         end = _iban_end(text, match.start())
         if end is not None:
@@ -185,7 +194,11 @@ def _addresses(text: str) -> Iterator[Span]:
 
 def _phones(text: str) -> Iterator[Span]:
     for pattern, unlike in _PHONES:
+        if not pattern.search(text):
+            continue
         yield from (match.span() for match in _free(pattern, text, unlike) if not _DATE.match(match.group()))
+    if not _PHONE_BARE.search(text):
+        return
     for match in _free(_PHONE_BARE, text, ".,/+-"):
         if _PHONE_WORD.search(text[max(0, match.start() - _WORD_BEFORE) : match.start()]):
             yield match.span()

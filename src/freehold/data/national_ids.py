@@ -33,6 +33,8 @@ def national_ids(text: str) -> Iterator[tuple[int, int]]:
 
 def _found(ids: "tuple[NationalId, ...]", text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     for each in ids:
+        if not each.shape.search(text, start, end):
+            continue
         for match in free_matches(each.shape, text, start, end):
             bare = "".join(filter(str.isalnum, match.group())).upper()
             near = each.word is None or each.word.search(text, max(0, match.start() - _NEAR), match.start())

@@ -8,13 +8,13 @@ redacted already comes out unchanged; a placeholder that a user typed is itself 
 import re
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from freehold.data.detectors import DETECTORS, Detector, Span
+from freehold.data.detectors import DETECTORS, Detector
 from freehold.data.row import Row
 from freehold.records import Message
 
@@ -67,12 +67,13 @@ class Redaction:
     def _claims(self, text: str) -> list[tuple[int, int, str]]:
         """Places to hide, in order, none overlapping. What one detector claims, the later ones do not see."""
         taken: list[tuple[int, int, str]] = []
-        found = ((match.start(), match.end(), match.group(1)) for match in self._placeholder.finditer(text))
-        text = _claim(taken, found, text)
+        if "[" in text:
+            text = _claim(taken, [(*match.span(), match.group(1)) for match in self._placeholder.finditer(text)], text)
         digits = _DIGITS.search(text) is not None
-        for detector in self._detectors:
-            if digits or detector.kind not in _NEEDS_DIGITS:
-                text = _claim(taken, _of(detector.kind, detector.find(text)), text)
+        for kind, find in self._detectors:
+            if digits or kind not in _NEEDS_DIGITS:
+                found = [(start, end, kind) for start, end in find(text)]
+                text = _claim(taken, found, text) if found else text
         return taken
 
     def _name(self, kind: str, value: str) -> str:
@@ -125,14 +126,10 @@ def _answer(text: str, redaction: Redaction) -> str:
         return redaction.hide(text)
 
 
-def _of(kind: str, spans: Iterable[Span]) -> Iterator[tuple[int, int, str]]:
-    return ((start, end, kind) for start, end in spans)
-
-
-def _claim(taken: list[tuple[int, int, str]], found: Iterable[tuple[int, int, str]], text: str) -> str:
+def _claim(taken: list[tuple[int, int, str]], found: list[tuple[int, int, str]], text: str) -> str:
     """Add what overlaps nothing taken, which stays sorted; returns the text with what was found blanked."""
     fresh = []
-    for start, end, kind in list(found):
+    for start, end, kind in found:
         at = bisect(taken, (start, end, kind))
         free_before = at == 0 or taken[at - 1][1] <= start
         if free_before and (at == len(taken) or end <= taken[at][0]):

@@ -12,6 +12,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import lru_cache
 from types import TracebackType
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -380,6 +381,7 @@ class Answer(asyncio.Protocol):
         self._done = True
 
 
+@lru_cache(maxsize=1024)  # most lines of an answer's head are those of the answer before
 def _header(line: bytes) -> tuple[bytes, bytes]:
     match = _HEADER.fullmatch(line)
     if match is None:

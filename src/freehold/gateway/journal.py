@@ -35,7 +35,8 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
+        self._together: list[_Waiting] = []
         self._segment = _Segment(folder)
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         self._thread.start()
@@ -48,24 +49,32 @@ class Journal:
     async def append(self, content: bytes) -> None:
         """Return once the content is on disk; raises `ResourceError` where it cannot be (a full disk)."""
         done = self._loop.create_future()
-        self._queue.put((content, done))
+        if not self._together:  # what else this turn of the loop appends goes with it: one waking of the thread
+            self._loop.call_soon(self._hand_over)
+        self._together.append((content, done))
         await done
+
+    def _hand_over(self) -> None:
+        together, self._together = self._together, []
+        if together:
+            self._queue.put(together)
 
     def close(self) -> None:
         """Write what waits, and end."""
+        self._hand_over()
         self._queue.put(None)
         self._thread.join()
 
     def _write(self) -> None:
         while (first := self._queue.get()) is not None:
-            batch, last = [first], False
+            batch, last = first, False
             with contextlib.suppress(queue.Empty):
                 while True:
                     more = self._queue.get_nowait()
                     if more is None:
                         last = True
                         break
-                    batch.append(more)
+                    batch += more
             error = self._commit(batch)
             self._loop.call_soon_threadsafe(_settle, batch, error)
             if last:

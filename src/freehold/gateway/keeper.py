@@ -4,6 +4,7 @@ Reading a segment again is harmless, because the store leaves alone what it has.
 it is in the store and nobody writes it.
 """
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from freehold.store.exchanges import Entry, record
 
 log = logging.getLogger(__name__)
 
+JOURNAL = "journal"  # the folder in a workspace
 _EVERY_S = 0.2
 _BATCH = 500
 _RETRY_S = 1.0
@@ -25,13 +27,23 @@ _ENTRY = msgspec.msgpack.Decoder(Entry)
 
 
 class Keeper:
-    """A thread that follows the journal. `failing` tells whether the store takes nothing at present."""
+    """A thread that follows the journal. `failing` tells whether the store takes nothing at present.
 
-    def __init__(self, folder: Path, store: Store, open_segment: Callable[[], Path | None]) -> None:
+    `changed` is told whenever that begins or ends.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        store: Store,
+        open_segment: Callable[[], Path | None],
+        changed: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         self._folder = folder
         self._store = store
         self._open_segment = open_segment
         self._offsets: dict[Path, int] = {}
+        self._changed = changed
         self._stop = threading.Event()
         self.failing = False
         self._thread = threading.Thread(target=self._follow, name="keeper", daemon=True)
@@ -51,18 +63,27 @@ class Keeper:
         try:
             current = self._open_segment()
             for path in journal.segments(self._folder):
-                ended = path != current and not journal.is_written(
-                    path
-                )  # asked first: it may be written while it is read
-                self._offsets[path] = carry(path, self._store, self._offsets.get(path, 0))
-                if ended:
-                    path.unlink()
-                    del self._offsets[path]
-            self.failing = False
+                with contextlib.suppress(FileNotFoundError):  # a command's `recover` was quicker
+                    self._carry_segment(path, path != current)
+            self._fail(None)
         except Exception as error:  # whatever the store's driver raises: the journal holds everything until it is back
-            if not self.failing:
-                log.error("the store takes nothing (%s); exchanges are safe in the journal until it does", error)
-            self.failing = True
+            self._fail(error)
+
+    def _carry_segment(self, path: Path, may_have_ended: bool) -> None:
+        ended = may_have_ended and not journal.is_written(path)  # asked first: it may be written while it is read
+        self._offsets[path] = carry(path, self._store, self._offsets.get(path, 0))
+        if ended:
+            del self._offsets[path]
+            path.unlink()
+
+    def _fail(self, error: Exception | None) -> None:
+        failing = error is not None
+        if failing == self.failing:
+            return
+        if failing:
+            log.error("the store takes nothing (%s); exchanges are safe in the journal until it does", error)
+        self.failing = failing
+        self._changed(failing)
 
 
 def carry(path: Path, store: Store, offset: int = 0) -> int:

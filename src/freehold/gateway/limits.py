@@ -14,6 +14,8 @@ from typing import Protocol
 from freehold.gateway.faults import GatewayError
 from freehold.store.keys import Key
 
+_DAY_US = 86_400 * 1_000_000
+
 
 class Bucket:
     """An allowance a minute."""
@@ -55,6 +57,7 @@ class Allowed:
         self._requests = Bucket(allowance.requests_per_minute, clock) if allowance.requests_per_minute else None
         self._tokens = Bucket(allowance.tokens_per_minute, clock) if allowance.tokens_per_minute else None
         self._period = ""
+        self._known = ("", -1)  # a kind of period, and the day (UTC, since 1970) for which it is known
         self._spent = 0
         self._reserved = 0
 
@@ -122,6 +125,9 @@ class Allowed:
 
     def _turn(self, now_us: int) -> str:
         """The current period; when a new one begins, what was spent is counted again from the rows."""
+        known = self.key.allowance.period, now_us // _DAY_US
+        if known == self._known:
+            return self._period
         moment = datetime.fromtimestamp(now_us / 1e6, UTC)
         period = {"day": moment.date().isoformat(), "month": moment.strftime("%Y-%m"), "ever": "ever"}
         current = period[self.key.allowance.period]
@@ -130,6 +136,7 @@ class Allowed:
             start = datetime.fromisoformat(begin).replace(tzinfo=UTC)
             spent = self._spent_since(int(start.timestamp() * 1e6)) if self.key.allowance.budget else 0
             self._period, self._reserved, self._spent = current, 0, spent  # last: a store that is down counts nothing
+        self._known = known
         return current
 
 

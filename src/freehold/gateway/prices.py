@@ -20,6 +20,7 @@ from freehold.gateway.tokens import Tokens
 log = logging.getLogger(__name__)
 
 PICO = 10**12
+_DAY_US = 86_400 * 1_000_000
 PRICES_FILE = "prices.json"
 _DATED = "-0000-00-00"
 
@@ -63,15 +64,15 @@ class Prices:
             self._by_model.setdefault(price.model, []).append(price)
         for prices in self._by_model.values():
             prices.sort(key=lambda price: price.since)
-        self._now: dict[tuple[str, str], Price | None] = {}
+        self._now: dict[tuple[str, int], Price | None] = {}
 
     def of(self, model: str, at_us: int) -> Price | None:
         """The price of a model (a dated name stands for its undated one) at a time in microseconds."""
-        day = datetime.fromtimestamp(at_us // 1_000_000, UTC).date().isoformat()
+        day = at_us // _DAY_US
         if (model, day) not in self._now:
             if len(self._now) > 10_000:  # names come from callers
                 self._now.clear()
-            self._now[model, day] = self._find(model, day)
+            self._now[model, day] = self._find(model, datetime.fromtimestamp(day * 86_400, UTC).date().isoformat())
         return self._now[model, day]
 
     def _find(self, model: str, day: str) -> Price | None:

@@ -13,6 +13,7 @@ import logging
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ from freehold.gateway.embedders import Embedders
 from freehold.gateway.files import FilePages
 from freehold.gateway.http_client import HttpClient
 from freehold.gateway.journal import Journal
-from freehold.gateway.keeper import Keeper, recover
+from freehold.gateway.keeper import JOURNAL, Keeper, recover
+from freehold.gateway.keeper_process import KeeperProcess
 from freehold.gateway.keyring import Keyring
 from freehold.gateway.machine import MachinePrice
 from freehold.gateway.owners import Owners
@@ -64,7 +66,7 @@ from freehold.store.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-JOURNAL = "journal"
+SWITCH_S = 0.0005
 
 
 class Settings(Record, frozen=True, kw_only=True):
@@ -76,6 +78,7 @@ class Settings(Record, frozen=True, kw_only=True):
     disk takes nothing. `machine_hour` is what an hour of this machine costs. `tls_cert` and `tls_key` are PEM files.
     `beyond_loopback` is the explicit word without which other machines are served over TLS only; keys are a must then.
     `log_json` writes a line a request. `traces` is an OTLP collector's address. `workers` is how many processes answer.
+    `keeper_apart` gives the keeper a process of its own, so that it takes no moment from requests.
     """
 
     host: str = "127.0.0.1"
@@ -95,6 +98,7 @@ class Settings(Record, frozen=True, kw_only=True):
     log_json: bool = False
     workers: int = 1
     traces: str | None = None
+    keeper_apart: bool = False
 
     @property
     def url(self) -> str:
@@ -108,9 +112,17 @@ class Settings(Record, frozen=True, kw_only=True):
 
 
 class Room(Protocol):
-    """Another room's pages on the same port, and what it does in the background."""
+    """Another room's pages on the same port, and what it does in the background.
+
+    `follow` is all of that; where the keeper has a process of its own, that one derives what `derives` names
+    (module:name of a `Derived`), and `begin` is the rest.
+    """
+
+    derives: str
 
     def routes(self) -> Sequence[BaseRoute]: ...
+
+    async def begin(self) -> None: ...
 
     async def follow(self) -> None: ...
 
@@ -165,16 +177,21 @@ async def _until_signalled(
     opening: Opening | None,
 ) -> None:
     async with serving(workspace, settings, backends, opening) as roster:
-        _settle_garbage()
+        settle()
         ready(roster.names)
         await signalled()
 
 
-def _settle_garbage() -> None:
-    """What stands now stays: the collector need not walk it again and again, least of all while somebody waits."""
+def settle() -> None:
+    """Make a process that has started ready to answer quickly.
+
+    What stands now stays: the collector need not walk it again and again, least of all while somebody waits. And a
+    thread that waits for its turn (the journal's, with answers that wait for it) gets it after half a millisecond.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    sys.setswitchinterval(SWITCH_S)
 
 
 @asynccontextmanager
@@ -204,9 +221,7 @@ async def serving(
         stack.push_async_callback(checks.stop)
         roster = Roster(workspace, store, children, backends.load_classifier, embedders, checks.warm)
         journal = Journal(workspace.root / JOURNAL)
-        keeper = None if house is not None else Keeper(workspace.root / JOURNAL, store, lambda: journal.open_segment)
-        if keeper is not None:
-            stack.callback(keeper.close)
+        keeper = kept(workspace, settings, store, lambda: journal.open_segment, stack) if house is None else None
         stack.callback(journal.close)  # before the keeper ends, so that it carries all of it
         desk = await _desk(workspace, settings, roster, _Parts(store, journal, checks), stack)
         works = [
@@ -222,19 +237,40 @@ async def serving(
             desk.tally = Tally(house, desk.metrics)
             desk.limits, desk.store_failing = SharedLimits(house), desk.tally.is_failing
             works.append(_tell(desk, desk.tally))
-        batches = _Batches(workspace, store, desk)
+        batches = _Batches(workspace, store, desk, house)
         works.append(batches.follow())
         more = [*ArenaPages(desk, workspace, store).routes(), *batches.routes]
+        derives = None
         if opening is not None:
             room = opening(workspace, store, desk)
+            apart = settings.keeper_apart
             if number == 0:
-                works.append(room.follow())
-            more = [*more, *room.routes()]
+                works.append(room.begin() if apart else room.follow())
+            more, derives = [*more, *room.routes()], room.derives
+        if isinstance(keeper, KeeperProcess):
+            keeper.start(derives)
         await stack.enter_async_context(background(*works))
         await stack.enter_async_context(listening(build(desk, store, more), settings))
         if house is None:
             stack.enter_context(announced(workspace, settings.url, settings.tls_cert))
         yield roster
+
+
+def kept(
+    workspace: Workspace,
+    settings: Settings,
+    store: Store,
+    open_segment: Callable[[], Path | None],
+    stack: AsyncExitStack,
+) -> Keeper | KeeperProcess:
+    """The keeper, in this process or (then it is yet to be started) in one of its own; the stack ends it."""
+    if settings.keeper_apart:
+        apart = KeeperProcess(workspace.root)
+        stack.push_async_callback(apart.stop)
+        return apart
+    keeper = Keeper(workspace.root / JOURNAL, store, open_segment)
+    stack.callback(keeper.close)
+    return keeper
 
 
 @dataclass
@@ -257,8 +293,8 @@ async def _tell(desk: Desk, tally: Tally) -> None:
 class _Batches:
     """Files, batches, and the work on them."""
 
-    def __init__(self, workspace: Workspace, store: Store, desk: Desk) -> None:
-        vault, owners = Vault(workspace), Owners(desk.keyring, Subjects(workspace).pseudonym)
+    def __init__(self, workspace: Workspace, store: Store, desk: Desk, house: Asking | None) -> None:
+        vault, owners = Vault(workspace), Owners(desk.keyring, Subjects(workspace).pseudonym, house)
         files = FilePages(store, vault, owners)
         work = BatchWork(workspace, desk, store, owners, files)
         self.follow = work.follow

@@ -13,7 +13,7 @@ import uvloop
 
 from freehold.gateway import backends
 from freehold.gateway.logs import logging_to_stderr
-from freehold.gateway.serve import Opening, serving
+from freehold.gateway.serve import Opening, serving, settle
 from freehold.gateway.wire import Asking, Wire
 from freehold.gateway.workers import Hired
 from freehold.store.workspace import Workspace
@@ -41,6 +41,7 @@ async def _work(spoken: socket.socket) -> None:
         opening = _opening(hired.opening) if hired.opening is not None else None
         given = serving(workspace, hired.settings, backends.of(workspace), opening, house, hired.number)
         async with given as roster:
+            settle()
             house.tell("ready", roster.names)
             ends = [asyncio.create_task(each.wait()) for each in (stop, house.gone)]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

@@ -6,6 +6,7 @@ engines, and holds the limits (`house.py`). A worker that dies is replaced. One 
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import socket
 import sys
@@ -23,7 +24,8 @@ from freehold.gateway.backends import Backends
 from freehold.gateway.children import Children
 from freehold.gateway.embedders import Embedders
 from freehold.gateway.house import House, Lease
-from freehold.gateway.keeper import Keeper, recover
+from freehold.gateway.keeper import JOURNAL, recover
+from freehold.gateway.keeper_process import KeeperProcess
 from freehold.gateway.keyring import Keyring
 from freehold.gateway.wire import Message, Wire
 from freehold.records import Record
@@ -51,7 +53,7 @@ async def serving(
     workspace: Workspace, settings: serve.Settings, backends: Backends, opening: str | None = None
 ) -> AsyncIterator["Workers"]:
     """Serve with `settings.workers` processes while the block runs; at its end they drain, then the engines stop."""
-    store, folder = connect(workspace.database_url), workspace.root / serve.JOURNAL
+    store, folder = connect(workspace.database_url), workspace.root / JOURNAL
     children, embedders = Children(backends.engine_for), Embedders(backends.embedder_for)
     async with AsyncExitStack() as stack:
         stack.callback(store.dispose)
@@ -60,8 +62,9 @@ async def serving(
         await asyncio.to_thread(recover, folder, store)
         await asyncio.to_thread(Subjects(workspace).hide_recorded, store)
         folder.mkdir(parents=True, exist_ok=True)
-        keeper = Keeper(folder, store, lambda: None)
-        stack.callback(keeper.close)
+        keeper = serve.kept(workspace, settings, store, lambda: None, stack)
+        if isinstance(keeper, KeeperProcess):
+            keeper.start(_derives(opening))
         keyring = Keyring(store, required=False)
         await keyring.refresh()
         house = House(store, (children, embedders), keyring, folder)
@@ -74,6 +77,15 @@ async def serving(
         await workers.start()
         stack.enter_context(announced(workspace, settings.url, settings.tls_cert))
         yield workers
+
+
+def _derives(opening: str | None) -> str | None:
+    """What the room that is opened beside the gateway has the keeper derive."""
+    if opening is None:
+        return None
+    module, _, name = opening.partition(":")
+    derives: str = getattr(importlib.import_module(module), name).derives
+    return derives
 
 
 class Workers:
