@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     Tag,
     ValidationError,
     field_validator,
@@ -308,6 +309,11 @@ class Task(Section):
         "latency:MS, cost:IN,OUT, cost:HOUR, regex:…, python:FILE.py:NAME.",
     )
     seed: int = Field(0, ge=0, description="Of every split, shuffle and draw.")
+    _folder: Path = PrivateAttr(Path())
+
+    def beside(self, path: str) -> Path:
+        """A path in the task file, as seen from the folder that the file is in."""
+        return self._folder / Path(path).expanduser()
 
     @property
     def answer_type(self) -> AnswerType:
@@ -384,9 +390,11 @@ def load(path: Path) -> TaskFile:
         raise TaskFileError(f"{path}: a task file is a list of `field: value` lines; `freehold init` writes one")
     lines = dict(field_lines(node, path))
     try:
-        return TaskFile(Task.model_validate(content), path, lines)
+        task = Task.model_validate(content)
     except ValidationError as error:
         raise TaskFileError("\n".join(_sentence(path, lines, item) for item in error.errors())) from None
+    task._folder = path.parent
+    return TaskFile(task, path, lines)
 
 
 def _not_yaml(path: Path, error: yaml.YAMLError) -> str:

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from freehold import spec
 from freehold.engines.fake_embedder import FakeEmbedder
 from freehold.errors import EngineError, UserError
+from freehold.evaluation.answerers import with_labels
 from freehold.evaluation.beside import faults, scored
 from freehold.evaluation.figures import figures
 from freehold.evaluation.report import build
@@ -193,6 +195,24 @@ def test_the_users_own(tmp_path: Path) -> None:
     for wrong in ("regex:(", f"python:{path}:none", "python:nowhere.py:f", "chrff"):
         with pytest.raises(UserError):
             scorer(wrong, text)
+
+
+def test_the_users_own_file_lies_beside_the_task_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "mine.py").write_text("def half(answer, reference):\n    return 0.5\n")
+    named = "python:mine.py:half"
+    written = f"task: t\ndescription: d\nanswer: {{type: text}}\ndata: {{source: x.csv}}\nscorers: ['{named}']\n"
+    (folder / "freehold.yaml").write_text(written)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    task = spec.load(Path("../project/freehold.yaml")).task
+    assert beside_the_metric(with_labels(task, ("a",)), tmp_path)[named]("", "") == 0.5
+    (folder / "mine.py").unlink()
+    (elsewhere / "mine.py").write_text("def half(answer, reference):\n    return 0.1\n")
+    with pytest.raises(UserError, match=r"project/mine\.py is no file"):
+        scorer(named, task)
 
 
 def row(**facts: object) -> Row:

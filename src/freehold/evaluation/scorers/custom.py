@@ -23,12 +23,13 @@ def regex(pattern: str) -> Callable[[str, str], float]:
     return lambda answer, _reference: float(compiled.fullmatch(answer.strip()) is not None)
 
 
-def python(path_and_name: str) -> Callable[[str, str], float]:
-    """A scorer from `FILE.py:FUNCTION`; what it gives is checked to be a number in 0..1."""
-    path, _, name = path_and_name.rpartition(":")
-    if not path or not Path(path).is_file():
-        raise UserError(f"scorers: python:{path_and_name}: no such file; write python:FILE.py:FUNCTION")
-    function = getattr(module_at(path, "scorers: "), name, None)
+def python(path_and_name: str, beside: Callable[[str], Path] = Path) -> Callable[[str, str], float]:
+    """A scorer from `FILE.py:FUNCTION`, the file as `beside` finds it; what it gives is checked to be in 0..1."""
+    named, _, name = path_and_name.rpartition(":")
+    path = beside(named)
+    if not named or not path.is_file():
+        raise UserError(f"scorers: python:{path_and_name}: {path} is no file; write python:FILE.py:FUNCTION")
+    function = getattr(module_at(str(path), "scorers: "), name, None)
     if not callable(function):
         raise UserError(f"scorers: {path} has no function {name}")
 

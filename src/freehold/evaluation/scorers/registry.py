@@ -45,7 +45,10 @@ SCORERS: dict[str, Callable[[Task], Scorer]] = {
     "answered": lambda _task: lambda answer, _reference: float(not refused(answer)),
     "tests_pass": lambda _task: passes,
 }
-CUSTOM: dict[str, Callable[[str], Scorer]] = {"regex": custom.regex, "python": custom.python}
+CUSTOM: dict[str, Callable[[str, Task], Scorer]] = {
+    "regex": lambda pattern, _task: custom.regex(pattern),
+    "python": lambda named, task: custom.python(named, task.beside),
+}
 SPENT: dict[str, Callable[[str], Spent]] = {"latency": spent.latency, "cost": spent.cost}
 """Scorers of what an answer took: they see the row, not the text."""
 
@@ -60,7 +63,7 @@ def scorer(name: str, task: Task) -> Scorer:
     """The scorer of that name for a task, or the user's own (`regex:…`, `python:…`); raises `UserError`."""
     kind, colon, rest = name.partition(":")
     if colon and kind in CUSTOM:
-        return CUSTOM[kind](rest)
+        return CUSTOM[kind](rest, task)
     if name not in SCORERS:
         known = [*SCORERS, similarity.NAME, *(f"{each}:…" for each in (*CUSTOM, *SPENT))]
         raise UserError(f"{name} is not a scorer{did_you_mean(name, known)}; there are: {', '.join(sorted(known))}")
