@@ -119,23 +119,23 @@ def _forward(joint: Joint, rows: Tensor) -> tuple[Tensor, Tensor]:
     width = rows.shape[1]
     wide = rows.new_empty(len(rows), width + len(joint.down))
     wide[:, :width] = rows
-    return linear(_lowered(wide, joint), joint.weights, joint.bias), wide
+    return linear(lowered(wide, joint), joint.weights, joint.bias), wide
 
 
-def _lowered(wide: Tensor, joint: Joint) -> Tensor:
+def lowered(wide: Tensor, joint: Joint) -> Tensor:
     """Fill the columns that all A make of the others."""
     width = joint.down.shape[1]
     wide[:, width:] = wide[:, :width] @ joint.down.t()
     return wide
 
 
-class _Gradients(NamedTuple):
+class Gradients(NamedTuple):
     inputs: Tensor | None
     a: tuple[Tensor, ...]
     b: tuple[Tensor, ...]
 
 
-def _backward(joint: Joint, wide: Tensor, gradient: Tensor, wanted: bool = True) -> _Gradients:
+def backward(joint: Joint, wide: Tensor, gradient: Tensor, wanted: bool = True) -> Gradients:
     """The gradients of a joined product: of its inputs where `wanted`, and of every A and B in float32."""
     width, rank = joint.down.shape[1], joint.up[0].shape[1]
     inputs = None
@@ -147,7 +147,7 @@ def _backward(joint: Joint, wide: Tensor, gradient: Tensor, wanted: bool = True)
         low = gradient @ joint.weights[:, width:]
     parts = zip(gradient.split([len(each) for each in joint.up], 1), wide[:, width:].split(rank, 1), strict=True)
     a = (low.t() @ wide[:, :width]).float().split(rank)
-    return _Gradients(inputs, a, tuple((own.t() @ each).float().mul_(joint.scale) for own, each in parts))
+    return Gradients(inputs, a, tuple((own.t() @ each).float().mul_(joint.scale) for own, each in parts))
 
 
 class _JoinedStep(Function):  # type: ignore[misc]
@@ -164,7 +164,7 @@ class _JoinedStep(Function):  # type: ignore[misc]
         parts = [each.flatten(0, -2) for each in gradients]
         (wide,) = ctx.saved_tensors
         together = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
-        found = _backward(ctx.joint, wide, together, ctx.needs_input_grad[0])
+        found = backward(ctx.joint, wide, together, ctx.needs_input_grad[0])
         return _shaped(found.inputs, ctx.shape), None, *found.a, *found.b
 
 
@@ -176,7 +176,7 @@ class _GatedStep(Function):  # type: ignore[misc]
         opened = silu(gate)
         hidden = both.new_empty(len(both), gate.shape[1] + len(second.down))
         torch.mul(opened, up, out=hidden[:, : gate.shape[1]])
-        out: Tensor = linear(_lowered(hidden, second), second.weights, second.bias)
+        out: Tensor = linear(lowered(hidden, second), second.weights, second.bias)
         ctx.save_for_backward(wide, both, opened, hidden)
         ctx.joints, ctx.shape = (first, second), x.shape
         return out.view(*x.shape[:-1], -1)
@@ -185,14 +185,14 @@ class _GatedStep(Function):  # type: ignore[misc]
     def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
         wide, both, opened, hidden = ctx.saved_tensors
         first, second = ctx.joints
-        inner = _backward(second, hidden, gradient.flatten(0, -2))
+        inner = backward(second, hidden, gradient.flatten(0, -2))
         assert inner.inputs is not None, "they were wanted"
         gate, up = both.chunk(2, 1)
         through = torch.empty_like(both)
         to_gate, to_up = through.chunk(2, 1)
         torch.mul(inner.inputs, opened, out=to_up)
         to_gate.copy_(torch.ops.aten.silu_backward(inner.inputs.mul_(up), gate))
-        outer = _backward(first, wide, through, ctx.needs_input_grad[0])
+        outer = backward(first, wide, through, ctx.needs_input_grad[0])
         return _shaped(outer.inputs, ctx.shape), None, None, *outer.a, *inner.a, *outer.b, *inner.b
 
 

@@ -73,10 +73,13 @@ class _Trainer:
     def __init__(self, job: TrainingJob, checkpoint: Path, progress: Progress) -> None:
         import torch
 
+        from freehold.tuning.layer import fuse
+
         self._job, self._path = job, checkpoint
         self._model = load_base(job.base_folder)
         prepare(self._model)
         self._weights = Flat(add_adapters(self._model, job.recipe, job.seed))
+        fuse(self._model)
         self._optimizer = torch.optim.AdamW(
             [self._weights.parameter],
             lr=job.recipe.learning_rate,

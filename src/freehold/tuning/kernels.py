@@ -1,0 +1,83 @@
+"""`kernels.c`, compiled for this machine where it has a C compiler; None where it has none, and torch does the same.
+
+It takes a second, once a process, and leaves nothing behind. The kernels share the threads of torch's own OpenMP.
+"""
+
+import ctypes
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SOURCE = Path(__file__).with_name("kernels.c")
+_COMPILE = ("-std=gnu11", "-Ofast", "-march=native", "-mprefer-vector-width=512", "-fopenmp", "-fPIC", "-c")
+_SECONDS = 60
+
+
+class Shape(ctypes.Structure):
+    """How a packed row of tokens is made up (`forward.py`), and a model's heads: `shape` of kernels.c."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("prefix", "examples", "length", "heads", "groups", "width")]
+
+
+class Kernels:
+    """The functions of kernels.c, called with tensors, numbers and shapes."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+
+    def __getattr__(self, name: str) -> "Callable[..., None]":
+        function = self._library[name]
+        function.restype = None
+
+        def call(*arguments: "Tensor | Shape | int | float | None") -> None:
+            function(*map(_argument, arguments))
+
+        setattr(self, name, call)
+        return call
+
+
+def _argument(value: Any) -> Any:  # noqa: ANN401 (as ctypes takes it)
+    if isinstance(value, int):
+        return ctypes.c_int64(value)
+    if isinstance(value, float):
+        return ctypes.c_float(value)
+    return value if value is None or isinstance(value, Shape) else ctypes.c_void_p(value.data_ptr())
+
+
+@cache
+def kernels() -> Kernels | None:
+    """The kernels, or None where they cannot be compiled here."""
+    compiler = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
+    if compiler is None or not sys.platform.startswith("linux"):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        built, library = f"{folder}/kernels.o", f"{folder}/kernels.so"
+        # linked in a step of its own: -Ofast there would have the library change how its process rounds
+        for command in (
+            [compiler, *_COMPILE, str(_SOURCE), "-o", built],
+            [compiler, "-shared", built, "-o", library, *_openmp(), "-lm"],
+        ):
+            try:
+                subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
+            except (OSError, subprocess.SubprocessError):
+                return None
+        try:
+            return Kernels(ctypes.CDLL(library))
+        except OSError:
+            return None
+
+
+def _openmp() -> list[str]:
+    """torch's own OpenMP, so that there is one team of threads; the system's where torch has it from there."""
+    import torch
+
+    found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
+    return [str(found[0])] if found else ["-fopenmp"]
