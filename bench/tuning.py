@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import torch
 
@@ -245,6 +246,9 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=20, help="training messages of each of the 8 intents")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--keep", type=Path, help="a file of what was measured, seed by seed: a run that was cut goes on"
+    )
     parser.add_argument("--only-ours", action="store_true", help="only the share of the limit; TRL is left out")
     options = parser.parse_args()
     data = read(options.data, Renderer(options.base), options.each)
@@ -258,50 +262,95 @@ def main() -> None:
         f"{len(data.train)} examples of {mean:.1f} tokens ({len(prefix)} of them shared), {batch} a batch, "
         f"{options.epochs} epochs, rank {recipe.rank}; {torch.get_num_threads()} threads, torch {torch.__version__}"
     )
-    results: dict[str, list[tuple[float, float, int]]] = {"freehold": [], "trl": []}
-    rates = []
+    kept = Kept(options.keep, [options.each, options.epochs, options.only_ours, torch.get_num_threads()])
     for seed in range(options.seeds):
-        for name in ("freehold",) if options.only_ours else ("freehold", "trl"):
-            rates += [matmul_rate(size) for size in (512, 1024, 2048)]
-            if name == "freehold":
-                tensors, clock = ours(options.base, data, recipe, seed)
-            else:
-                tensors, clock = theirs(options.base, data, recipe, seed, batch)
-            gc.collect()
-            steady = clock.steady([len(tokens) * options.epochs / len(clock.ends)] * len(clock.ends))
-            whole = len(tokens) * options.epochs / clock.ends[-1]
-            right = accuracy(options.base, tensors, data, recipe)
-            results[name].append((steady, whole, right))
+        pair = kept.of(seed)
+        if pair is None:
+            names = ("freehold",) if options.only_ours else ("freehold", "trl")
+            pair = [_measured(name, options.base, data, recipe, (seed, batch)) for name in names]
+            kept.add(seed, pair)
+        for run in pair:
             print(
-                f"seed {seed}  {name:<9}{steady * mean:7.0f} tokens/s steady ({steady:.1f} examples/s)  "
-                f"{whole * mean:7.0f} with loading  held-out {right}/{len(data.held_out)}  "
-                f"load {psutil.getloadavg()[0]:.1f}",
+                f"seed {seed}  {run.name:<9}{run.steady * mean:7.0f} tokens/s steady ({run.steady:.1f} examples/s)  "
+                f"{run.whole * mean:7.0f} with loading  held-out {run.right}/{len(data.held_out)}  load {run.load:.1f}",
                 flush=True,
             )
-    _summary(results, mean, work, max(rates), len(data.held_out))
+    _summary(kept.runs, mean, work, len(data.held_out))
 
 
-def _summary(
-    results: dict[str, list[tuple[float, float, int]]], mean: float, work: float, rate: float, held_out: int
-) -> None:
+class Run(msgspec.Struct, frozen=True):
+    """One training of one side: examples a second, steady and with loading, what it got right, and the machine then:
+    its rate of bf16 products (operations a second, the best before and after) and its load."""
+
+    name: str
+    steady: float
+    whole: float
+    right: int
+    rate: float
+    load: float
+
+
+class Kept:
+    """What was measured, by seed: a seed is measured by both sides in one go, and a run that was cut goes on there."""
+
+    def __init__(self, path: Path | None, settings: list[int]) -> None:
+        self._path, self._settings = path, settings
+        self._found: dict[int, list[Run]] = {}
+        for line in path.read_text().splitlines() if path is not None and path.exists() else ():
+            of, seed, pair = msgspec.json.decode(line, type=tuple[list[int], int, list[Run]])
+            if of == [int(each) for each in settings]:
+                self._found[seed] = pair
+
+    @property
+    def runs(self) -> dict[str, list[Run]]:
+        every = [run for seed in sorted(self._found) for run in self._found[seed]]
+        return {name: [run for run in every if run.name == name] for name in ("freehold", "trl")}
+
+    def of(self, seed: int) -> list[Run] | None:
+        return self._found.get(seed)
+
+    def add(self, seed: int, pair: list[Run]) -> None:
+        self._found[seed] = pair
+        if self._path is not None:
+            line = msgspec.json.encode([[int(each) for each in self._settings], seed, pair]).decode()
+            with self._path.open("a") as file:
+                file.write(line + "\n")
+
+
+def _measured(name: str, base: Path, data: Data, recipe: LoraRecipe, seed_and_batch: tuple[int, int]) -> Run:
+    seed, batch = seed_and_batch
+    before = max(matmul_rate(size) for size in (512, 1024, 2048))
+    if name == "freehold":
+        tensors, clock = ours(base, data, recipe, seed)
+    else:
+        tensors, clock = theirs(base, data, recipe, seed, batch)
+    gc.collect()
+    rate = max(before, *(matmul_rate(size) for size in (512, 1024, 2048)))
+    load = psutil.getloadavg()[0]
+    examples = len(data.train) * recipe.epochs
+    steady = clock.steady([examples / len(clock.ends)] * len(clock.ends))
+    return Run(name, steady, examples / clock.ends[-1], accuracy(base, tensors, data, recipe), rate, load)
+
+
+def _summary(results: dict[str, list[Run]], mean: float, work: float, held_out: int) -> None:
     """Medians over the seeds, the ratio, and the share of the limit."""
+    rate = max(run.rate for runs in results.values() for run in runs)
     summary: dict[str, Any] = {"matmul_gflops": round(rate / 1e9), "limit_tokens_per_second": round(rate / work * mean)}
-    for name, rows in results.items():
-        if rows:
-            right = sum(row[2] for row in rows)
-            interval = wilson(right, held_out * len(rows), 0.95)
+    for name, runs in results.items():
+        if runs:
+            interval = wilson(sum(run.right for run in runs), held_out * len(runs), 0.95)
             summary[name] = {
-                "tokens_per_second": round(statistics.median(row[0] for row in rows) * mean, 1),
-                "with_loading": round(statistics.median(row[1] for row in rows) * mean, 1),
+                "tokens_per_second": round(statistics.median(run.steady for run in runs) * mean, 1),
+                "with_loading": round(statistics.median(run.whole for run in runs) * mean, 1),
                 "held_out": f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]",
                 "n": interval.n,
             }
     if results["trl"]:
-        ratios = [ours[0] / theirs[0] for ours, theirs in zip(results["freehold"], results["trl"], strict=True)]
-        summary["times_faster"] = [round(ratio, 2) for ratio in ratios]
-    best = max(row[0] for row in results["freehold"]) * work / rate
-    middle = statistics.median(row[0] for row in results["freehold"]) * work / rate
-    summary["share_of_limit"] = {"median": round(middle, 3), "best": round(best, 3)}
+        pairs = list(zip(results["freehold"], results["trl"], strict=True))
+        summary["times_faster"] = [round(ours.steady / theirs.steady, 2) for ours, theirs in pairs]
+        summary["times_faster_with_loading"] = [round(ours.whole / theirs.whole, 2) for ours, theirs in pairs]
+    shares = [run.steady * work / rate for run in results["freehold"]]
+    summary["share_of_limit"] = {"median": round(statistics.median(shares), 3), "best": round(max(shares), 3)}
     print(json.dumps(summary, indent=1))
 
 

@@ -14,7 +14,7 @@ from freehold.tuning.lora import add_adapters, save_adapter
 from freehold.tuning.recipe import LoraRecipe
 from freehold.tuning.train import TrainingJob, train
 
-RECIPE = LoraRecipe(rank=4, alpha=8.0, learning_rate=1e-2, epochs=3, batch_tokens=64, patience=9)
+RECIPE = LoraRecipe(rank=4, alpha=8.0, learning_rate=1e-2, epochs=6, batch_tokens=64, patience=9)
 
 
 def test_llama_cpp_answers_as_the_trainer_does(tiny_base: Path, colours: list[Rendered], tmp_path: Path) -> None:

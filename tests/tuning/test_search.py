@@ -1,14 +1,17 @@
 """The search halves, never repeats what it did, and never looks at held-out examples."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from freehold.errors import DataError, UserError
 from freehold.progress import SILENT
-from freehold.render import Rendered
+from freehold.records import Example, Message, Provenance, Split
+from freehold.render import Prompt, Rendered, Renderer
 from freehold.store.workspace import Workspace
 from freehold.tuning import search as searching
+from freehold.tuning.adapter import training_job
 from freehold.tuning.recipe import LoraRecipe
 from freehold.tuning.train import Trained, TrainingJob, train
 
@@ -89,3 +92,24 @@ def test_nothing_to_validate_on(tmp_path: Path, tiny_base: Path, monkeypatch: py
     monkeypatch.setattr(searching, "training_job", lambda *_: empty)
     with pytest.raises(DataError, match="no validation examples"):
         _search(Workspace(tmp_path), 2)
+
+
+def _example(at: int, split: Split) -> Example:
+    said = (Message(role="user", content=f"colour number {at}"),)
+    facts = {"provenance": Provenance.HUMAN, "origin": f"test:{at}", "reference": "warm"}
+    return Example(id=str(at), salt="", split=split, messages=said, **facts)  # type: ignore[arg-type]
+
+
+def test_what_is_trained_and_compared_on_holds_no_held_out_example(tiny_base: Path) -> None:
+    tuning = SimpleNamespace(
+        base=SimpleNamespace(name=tiny_base.name, context_length=512),
+        dataset=SimpleNamespace(json_schema=None),
+        **{"digest": "j", "recipe": RECIPE, "seed": 0, "prompt": Prompt(system="Name the colour.")},
+    )
+    examples = [_example(at, split) for at, split in enumerate([*Split] * 3)]
+    job = training_job(tuning, examples, SimpleNamespace(models=tiny_base.parent))  # type: ignore[arg-type]
+    texts = [Renderer(tiny_base).decode(each.prompt) for each in (*job.train, *job.validation)]
+    held_out = [each.text for each in examples if each.split is Split.HELD_OUT]
+    assert len(job.train) == len(job.validation) == len(held_out) == 3
+    assert not any(each + "<" in text or each + "\n" in text for text in texts for each in held_out)
+    assert all(any(each.text in text for text in texts) for each in examples if each.split is not Split.HELD_OUT)
