@@ -4,7 +4,8 @@ A causal model's activations at the shared prefix do not depend on what follows,
 every example attend to the same keys and values gives the same loss and, summed over the examples, the same gradient.
 
 A batch is one row of tokens, so that every matrix product is one product: the prefix, then the rests of the examples,
-each padded on the right to the longest, where causal attention never looks. The model's attention is replaced by one
+each padded on the right to the longest, where causal attention never looks, and at the end nobody's tokens up to a
+multiple of 16, which products are a tenth faster for. The model's attention is replaced by one
 that knows this arrangement (`pack`); all the rest is the model's own code.
 """
 
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ATTENTION = "freehold_shared_prefix"
+EVEN = 16
 
 
 class Packed(NamedTuple):
     """A batch as the model reads it; `at` are the places that predict the answers' tokens, `targets` those tokens.
 
-    `ids` and `positions` are (1, P + B · L) for a prefix of P tokens and B examples padded to L; `mask` is
-    (1, 1, L, P + L), 0 where a token of an example may look and −∞ elsewhere. All examples share it.
+    `ids` and `positions` are (1, P + B · L + nobody's) for a prefix of P tokens and B examples padded to L; `mask` is
+    (B, 1, L, P + L), 0 where a token of an example may look and −∞ elsewhere; all examples share its memory.
     """
 
     ids: "Tensor"
@@ -66,10 +68,11 @@ def pack(prefix: Sequence[int], batch: Sequence[Tokens], device: Any) -> Packed:
     at, targets = zip(*places, strict=True)
     mask = torch.zeros(1, 1, length, shared + length)
     mask[..., shared:] = torch.full((length, length), float("-inf")).triu(1)
+    nobodys = torch.zeros(-(shared + rests.numel()) % EVEN, dtype=torch.long)
     tensors = (
-        torch.cat([torch.tensor(prefix, dtype=torch.long), rests.flatten()])[None],
-        torch.cat([torch.arange(shared), (shared + torch.arange(length)).repeat(len(batch))])[None],
-        mask,
+        torch.cat([torch.tensor(prefix, dtype=torch.long), rests.flatten(), nobodys])[None],
+        torch.cat([torch.arange(shared), (shared + torch.arange(length)).repeat(len(batch)), nobodys])[None],
+        mask.expand(len(batch), -1, -1, -1),
         torch.tensor(at),
         torch.tensor(targets),
     )
@@ -110,22 +113,24 @@ def _attention(  # noqa: PLR0913 (transformers' interface)
     length = attention_mask.shape[-2]
     shared = attention_mask.shape[-1] - length
     mask = _windowed(attention_mask, shared, sliding_window)
-    queries, own_keys, own_values = (_rests(states, shared, length) for states in (query, key, value))
+    end = shared + attention_mask.shape[0] * length
+    queries, own_keys, own_values = (_rests(states[:, :, shared:end], length) for states in (query, key, value))
     first_queries, first_keys, first_values = (states[:, :, :shared] for states in (query, key, value))
     count = queries.shape[0]
     keys = torch.cat([first_keys.expand(count, -1, -1, -1), own_keys], 2)
     values = torch.cat([first_values.expand(count, -1, -1, -1), own_values], 2)
     examples = _attend(queries, keys, values, mask, scaling).reshape(1, -1, query.shape[1], value.shape[-1])
+    nobodys = examples.new_zeros(1, query.shape[2] - end, *examples.shape[2:])
     if not shared:
-        return examples, None
+        return torch.cat([examples, nobodys], 1), None
     causal = torch.full((shared, shared), float("-inf"), device=query.device).triu(1)[None, None]
     prefix = _attend(first_queries, first_keys, first_values, _windowed(causal, 0, sliding_window), scaling)
-    return torch.cat([prefix, examples], 1), None
+    return torch.cat([prefix, examples, nobodys], 1), None
 
 
-def _rests(states: "Tensor", shared: int, length: int) -> "Tensor":
-    """(1, heads, P + B · L, width) → the examples alone, (B, heads, L, width)."""
-    return states[0, :, shared:].unflatten(1, (-1, length)).transpose(0, 1)
+def _rests(states: "Tensor", length: int) -> "Tensor":
+    """(1, heads, B · L, width) → (B, heads, L, width)."""
+    return states[0].unflatten(1, (-1, length)).transpose(0, 1)
 
 
 def _windowed(mask: "Tensor", shared: int, window: int | None) -> "Tensor":

@@ -51,19 +51,18 @@ class FrozenStates:
         found._states = dict(zip(kept, parts, strict=True))
         return found
 
-    def keep(self, batch: Sequence[Tokens], hidden: "Tensor") -> None:
-        """The rests of a packed batch, (1, P + B · L, width), each without its padding."""
-        shared = len(self._prefix)
-        length = (hidden.shape[1] - shared) // len(batch)
+    def keep(self, batch: Sequence[Tokens], packed: Packed, hidden: "Tensor") -> None:
+        """The rests of a packed batch, (1, tokens, width), each without its padding."""
+        shared, length = len(self._prefix), packed.mask.shape[-2]
         for row, each in enumerate(batch):
             start = shared + row * length
             self._states[each] = hidden[0, start : start + each.length].clone()
 
     def packed(self, batch: Sequence[Tokens], packed: Packed) -> "Tensor":
-        """The states of a packed batch, (1, P + B · L, width); padding is 0."""
+        """The states of a packed batch, (1, tokens, width); padding is 0."""
         shared, width = self._prefix.shape
         length = packed.mask.shape[-2]
-        hidden = self._prefix.new_zeros(1, shared + len(batch) * length, width)
+        hidden = self._prefix.new_zeros(1, packed.ids.shape[1], width)
         hidden[0, :shared] = self._prefix
         for row, each in enumerate(batch):
             start = shared + row * length
@@ -91,7 +90,7 @@ def compute(
             ).last_hidden_state
             shared = packed.mask.shape[-1] - packed.mask.shape[-2]
             states = states or FrozenStates(hidden[0, :shared].clone())
-            states.keep(batch, hidden)
+            states.keep(batch, packed, hidden)
     decoder.layers, decoder.norm = layers, norm
     assert states is not None, "a job has examples"
     return states

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from freehold.tuning.kernels import kernels
+
 Context = Any  # of an autograd function; torch is untyped here
 PLACES = 128
 
@@ -25,10 +27,19 @@ class _LossStep(Function):  # type: ignore[misc]
     def forward(ctx: Context, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
         loss = torch.zeros((), device=hidden.device)
         back = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        run = kernels() if hidden.dtype == torch.bfloat16 and hidden.device.type == "cpu" else None
         for start in range(0, len(hidden), PLACES):
             here = slice(start, start + PLACES)
             wanted = targets[here, None]
-            logits = (hidden[here] @ head.t()).float()
+            raw = hidden[here] @ head.t()
+            if run is not None:
+                found = raw.new_empty(len(raw), dtype=torch.float32)
+                run.cross_entropy(raw, targets[here], found, *raw.shape)
+                loss += found.sum()
+                if back is not None:
+                    back[here] = raw @ head
+                continue
+            logits = raw.float()
             top, at = logits.max(-1, keepdim=True)
             own, shares = logits.gather(1, wanted), logits.softmax(-1)
             loss += (top - shares.gather(1, at).log() - own).sum()  # log-sum-exp: the top's logit less its log-share

@@ -3,7 +3,7 @@
    bf16 comes in and goes out, float32 is computed in. Rows may lie `..._stride` elements apart. A packed row of tokens
    is `prefix` tokens, then `examples` times `length` of them (see forward.py); heads that share a key head lie together:
    (examples, groups, heads / groups, length, width), with the prefix's queries apart and its keys before every
-   example's own. Every result is written by one thread alone, in one order: the number of threads changes no bit. */
+   example's own. Rows after the last token are nobody's: what attention says of them is 0. Every result is written by one thread alone, in one order: the number of threads changes no bit. */
 
 #include <math.h>
 #include <stdint.h>
@@ -154,11 +154,16 @@ void arrange(const bf16 *restrict rows, const bf16 *restrict cosine, const bf16 
 /* The way back: gradients by heads → of the rows of q, k and v. What the examples give the prefix is summed up. */
 void arrange_back(const bf16 *restrict query, const bf16 *restrict first_query, const bf16 *restrict key,
                   const bf16 *restrict value, const bf16 *restrict first_key, const bf16 *restrict first_value,
-                  const bf16 *restrict cosine, const bf16 *restrict sine, bf16 *restrict rows, shape s) {
+                  const bf16 *restrict cosine, const bf16 *restrict sine, bf16 *restrict rows, int64_t count,
+                  shape s) {
     int64_t tokens = s.prefix + s.examples * s.length, wide = (s.heads + 2 * s.groups) * s.width;
 #pragma omp parallel for schedule(dynamic, 8)
-    for (int64_t token = 0; token < tokens; token++) {
+    for (int64_t token = 0; token < count; token++) {
         bf16 *row = rows + token * wide;
+        if (token >= tokens) {
+            memset(row, 0, wide * sizeof(bf16));
+            continue;
+        }
         const bf16 *cos_ = cosine + token * s.width, *sin_ = sine + token * s.width;
         seat at = seated(token, &s);
         int in_prefix = at.example < 0;
@@ -192,10 +197,16 @@ void arrange_back(const bf16 *restrict query, const bf16 *restrict first_query, 
     }
 }
 
-/* What attention gave, by heads → rows of tokens. */
-void ungroup(const bf16 *restrict grouped, const bf16 *restrict first, bf16 *restrict rows, int64_t stride, shape s) {
+/* What attention gave, by heads → rows of tokens, `count` with those that are nobody's. */
+void ungroup(const bf16 *restrict grouped, const bf16 *restrict first, bf16 *restrict rows, int64_t stride,
+             int64_t count, shape s) {
+    int64_t tokens = s.prefix + s.examples * s.length;
 #pragma omp parallel for schedule(static)
-    for (int64_t token = 0; token < s.prefix + s.examples * s.length; token++) {
+    for (int64_t token = 0; token < count; token++) {
+        if (token >= tokens) {
+            memset(rows + token * stride, 0, s.heads * s.width * sizeof(bf16));
+            continue;
+        }
         seat at = seated(token, &s);
         const bf16 *from = at.example < 0 ? first : grouped;
         for (int64_t head = 0; head < s.heads; head++)
@@ -241,5 +252,21 @@ void softmax_back(bf16 *restrict gradient, const bf16 *restrict shares, float sc
         float along = 0;
         for (int64_t i = 0; i < columns; i++) along += up(here[i]) * up(share[i]);
         for (int64_t i = 0; i < columns; i++) here[i] = down(up(share[i]) * (up(here[i]) - along) * scale);
+    }
+}
+
+/* Logits → in place, the gradient that their cross-entropy has in them; the loss of every row. */
+void cross_entropy(bf16 *restrict logits, const int64_t *restrict targets, float *restrict loss, int64_t rows,
+                   int64_t columns) {
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < rows; row++) {
+        bf16 *here = logits + row * columns;
+        float top = -3e38f, sum = 0, own = up(here[targets[row]]);
+        for (int64_t i = 0; i < columns; i++) top = up(here[i]) > top ? up(here[i]) : top;
+        for (int64_t i = 0; i < columns; i++) sum += expf(up(here[i]) - top);
+        loss[row] = top + logf(sum) - own;
+        float share = 1 / sum, mine = expf(own - top) * share - 1;
+        for (int64_t i = 0; i < columns; i++) here[i] = down(expf(up(here[i]) - top) * share);
+        here[targets[row]] = down(mine);
     }
 }

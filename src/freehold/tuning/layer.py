@@ -62,7 +62,7 @@ class Fused(GradientCheckpointingLayer):  # type: ignore[misc]
         prefix = attention_mask.shape[-1] - length
         heads = self.heads // self.width
         groups = len(self.parts.qkv.b[1]) // self.width
-        shape = Shape(prefix, (hidden_states.shape[1] - prefix) // length, length, heads, groups, self.width)
+        shape = Shape(prefix, attention_mask.shape[0], length, heads, groups, self.width)
         cosine, sine = (each[0].contiguous() for each in position_embeddings)
         setting = Setting(cosine, sine, shape, self.scale)
         parameters = [each for product in self.parts.products for each in (*product.a, *product.b)]
@@ -154,7 +154,7 @@ def _attend(run: Kernels, setting: Setting, projected: Tensor, mixed: Tensor) ->
     first_key, first_value = key[: s.groups, : s.prefix], value[: s.groups, : s.prefix]
     first_shares = first_query @ first_key.transpose(1, 2)
     run.softmax(first_shares, setting.scale, first_shares.shape[0] * first_shares.shape[1], s.prefix, 0)
-    run.ungroup(shares @ value, first_shares @ first_value, mixed, mixed.shape[1], s)
+    run.ungroup(shares @ value, first_shares @ first_value, mixed, mixed.shape[1], len(mixed), s)
     return _Attended(query, key, value, shares, first_query, first_shares), mixed
 
 
@@ -168,7 +168,7 @@ def _attend_back(run: Kernels, setting: Setting, kept: _Attended, gradient: Tens
     query, key, value = _scored_back(run, setting.scale, (kept.query, kept.key, kept.value), kept.shares, back)
     first = _scored_back(run, setting.scale, (kept.first_query, first_key, first_value), kept.first_shares, first_back)
     rows = gradient.new_empty(len(gradient), columns)
-    run.arrange_back(query, first[0], key, value, first[1], first[2], setting.cosine, setting.sine, rows, s)
+    run.arrange_back(query, first[0], key, value, first[1], first[2], setting.cosine, setting.sine, rows, len(rows), s)
     return rows
 
 
@@ -217,11 +217,11 @@ def _parts(layer: Any) -> Parts | None:  # noqa: ANN401 (a decoder layer)
 
 
 def _the_same(model: Any, layer: Any, fused: Fused) -> bool:  # noqa: ANN401 (a model and its layer)
-    """Whether both make the same of a small random batch: two tokens that are shared, then two examples of three."""
+    """Whether both make the same of a small random batch: two shared tokens, two examples of three, one of nobody's."""
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(1, 8, len(fused.parts.first.weight), generator=generator).to(model.dtype)
-    positions = torch.tensor([[0, 1, 2, 3, 4, 2, 3, 4]])
-    mask = torch.zeros(1, 1, 3, 5)
+    drawn = torch.randn(1, 9, len(fused.parts.first.weight), generator=generator).to(model.dtype)
+    positions = torch.tensor([[0, 1, 2, 3, 4, 2, 3, 4, 0]])
+    mask = torch.zeros(2, 1, 3, 5)
     mask[..., 2:] = torch.full((3, 3), float("-inf")).triu(1)
     turned = model.base_model.rotary_emb(drawn, position_ids=positions)
     given = {"attention_mask": mask, "position_embeddings": turned, "position_ids": positions}
