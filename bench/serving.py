@@ -24,8 +24,7 @@ from freehold.engines.adapters import adapter_sha256
 from freehold.engines.engine import Completion, Labels, Sampling
 from freehold.engines.llamacpp import LlamaCpp
 from freehold.engines.merge import merge
-from freehold.engines.plan import plan, pool
-from freehold.engines.pool import Policy
+from freehold.engines.plan import Serving, plan
 from freehold.engines.quantise import ENCODINGS, reencode
 from freehold.engines.random_adapter import write_random_adapter
 from freehold.errors import FreeholdError
@@ -145,7 +144,7 @@ def main() -> None:
             print(chosen.reason)
             run(LlamaCpp(base, served, chosen.settings), [loads[key] for key in loads if key in asked], options)
         if "change" in asked:
-            changes = Change(base, files, options.program).run(3 * options.seconds, options.clients)
+            changes = Change(base, files, options.program, folder).run(3 * options.seconds, options.clients)
             print(f"{'adapter changes':<22}{changes}")
 
 
@@ -190,8 +189,8 @@ def _beside(found: Figures, first: Figures) -> str:
 class Change:
     """Adapters that are not loaded, asked for one by one while clients keep the engine busy with those that are."""
 
-    def __init__(self, base: Path, files: dict[str, Path], program: str | None) -> None:
-        self._pool = pool(base, 512, policy=Policy(probe_every_s=0), program=program)
+    def __init__(self, base: Path, files: dict[str, Path], program: str | None, folder: Path) -> None:
+        self._pool = Serving(base, 512, program=program).pool(shelf=folder / "goldens")
         self._digests = {name: adapter_sha256(name, path) for name, path in files.items()}
         for name, path in files.items():
             self._pool.register(name, path, self._digests[name])

@@ -12,10 +12,11 @@ import pytest
 from freehold.engines.adapters import AdapterFiles
 from freehold.engines.engine import Answer, Completion, Sampling, TokenLogprob
 from freehold.engines.fake import Fake
-from freehold.engines.pool import Policy, Pool
+from freehold.engines.pool import Maker, Makers, Policy, Pool
+from freehold.engines.probes import Shelf
 from freehold.errors import EngineError, ModelFileError, NotFoundError, ResourceError, UserError
 
-NO_TIMER = Policy(loaded=4, drain_s=5, probe_every_s=0)
+NO_TIMER = Policy(loaded=4, drain_s=5, probe_every_s=0, settle_s=0)
 
 
 class Bench(Fake):
@@ -59,10 +60,11 @@ class Bench(Fake):
 class House:
     """A pool of adapters that each answer their own name."""
 
-    def __init__(self, folder: Path, policy: Policy) -> None:
+    def __init__(self, folder: Path, policy: Policy, copies: bool = False, shelf: Shelf | None = None) -> None:
         Bench.made = []
         self.folder, self.full = folder, False
-        self.pool = Pool(Bench, policy, self._memory)
+        maker = Maker(Bench, self._memory)
+        self.pool = Pool(Makers(maker, maker, maker if copies else None), policy, shelf)
 
     def _memory(self, files: AdapterFiles) -> None:
         if self.full:
@@ -80,6 +82,13 @@ class House:
 
 def question(name: str | None) -> Completion:
     return Completion(prompt=(104, 105), sampling=Sampling(max_tokens=64), adapter=name)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -171,13 +180,14 @@ def test_two_adapters_swapped_in_memory_are_caught_quarantined_and_replaced(hous
     house.add("a")
     house.add("b")
     house.ask("a"), house.ask("b")
+    house.pool.settle()
     engine = Bench.made[-1]
     engine.content["a"], engine.content["b"] = engine.content["b"], engine.content["a"]
     assert house.ask("a") == "I am b"  # what no digest shows
     house.pool.probe()
     assert house.ask("a") == "I am a"
     assert house.ask("b") == "I am b"
-    assert engine.stopped_with == 0
+    wait_until(lambda: engine.stopped_with == 0)
 
 
 def test_an_answer_under_way_in_a_quarantined_engine_is_an_error(house: House) -> None:
@@ -193,17 +203,14 @@ def test_an_answer_under_way_in_a_quarantined_engine_is_an_error(house: House) -
 
 
 def test_probes_run_on_a_timer(tmp_path: Path) -> None:
-    house = House(tmp_path, Policy(loaded=4, drain_s=5, probe_every_s=0.05))
+    house = House(tmp_path, Policy(loaded=4, drain_s=5, probe_every_s=0.05, settle_s=0))
     house.pool.start()
     house.add("a")
     house.ask("a")
     engine = Bench.made[-1]
     engine.content["a"] = "somebody else"
-    deadline = time.monotonic() + 20
-    while engine.stopped_with is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: engine.stopped_with is not None)
     house.pool.stop()
-    assert engine.stopped_with is not None
 
 
 def test_without_memory_the_old_engine_goes_on(house: House) -> None:
@@ -223,10 +230,120 @@ def test_a_file_removed_while_in_use_harms_nobody(house: House) -> None:
     path.unlink()
     assert house.ask("a") == "I am a"
     assert house.ask("b") == "I am b"
-    assert house.pool.loaded == {"b"}
+    assert house.pool.loaded == {"a", "b"}
+    house.pool.settle()
+    assert house.ask("a") == "I am a", "from memory, beside the others' engine"
+    assert set(Bench.made[-1].content) == {"b"}
 
 
 def test_a_stopped_pool_says_so(house: House) -> None:
     house.pool.stop()
     with pytest.raises(EngineError, match="stopped"):
         house.ask(None)
+
+
+def test_a_newcomer_answers_from_an_engine_of_its_own_until_all_are_put_together(house: House) -> None:
+    for name in "abc":
+        house.add(name)
+        assert house.ask(name) == f"I am {name}"
+    assert [set(engine.content) for engine in Bench.made] == [set(), {"a"}, {"b"}, {"c"}], "and none twice"
+    house.pool.settle()
+    assert len(house.pool.engines) == 1
+    assert set(Bench.made[-1].content) == {"a", "b", "c"}
+    assert len(Bench.made) == 5, "its fingerprint was taken when it came"
+    wait_until(lambda: all(engine.stopped_with == 0 for engine in Bench.made[:-1]))
+    assert [house.ask(name) for name in "abc"] == ["I am a", "I am b", "I am c"]
+
+
+def test_they_are_put_together_when_no_other_has_come_for_a_while(tmp_path: Path) -> None:
+    house = House(tmp_path, Policy(loaded=4, drain_s=5, probe_every_s=0, settle_s=0.05))
+    house.pool.start()
+    for name in "ab":
+        house.add(name)
+        house.ask(name)
+    wait_until(lambda: len(house.pool.engines) == 1)
+    assert house.pool.loaded == {"a", "b"}
+    house.pool.stop()
+
+
+def test_a_newcomer_that_comes_while_the_others_are_put_together_stays(house: House) -> None:
+    house.add("a")
+    house.ask("a")
+    house.add("b")
+    make = house.pool._makers.together.make
+
+    def slowly(files: AdapterFiles) -> Bench:
+        if "a" in files.paths:
+            house.ask("b")  # comes meanwhile
+        return make(files)  # type: ignore[return-value]
+
+    object.__setattr__(house.pool._makers.together, "make", slowly)
+    house.pool.settle()
+    assert house.pool.loaded == {"a", "b"}
+    assert (house.ask("a"), house.ask("b")) == ("I am a", "I am b")
+
+
+def test_a_newcomers_engine_that_a_probe_catches_is_replaced_and_no_other_is_touched(house: House) -> None:
+    for name in "ab":
+        house.add(name)
+        house.ask(name)
+    caught, other = Bench.made[-2:]
+    caught.content["a"] = "somebody else"
+    house.pool.probe()
+    assert house.ask("a") == "I am a"
+    assert other.stopped_with is None
+    wait_until(lambda: caught.stopped_with == 0)
+
+
+def test_each_is_merged_into_a_copy_of_its_own_and_the_base_keeps_none(tmp_path: Path) -> None:
+    house = House(tmp_path, NO_TIMER, copies=True)
+    for name in "ab":
+        house.add(name)
+    house.pool.start()
+    assert set(Bench.made[-1].content) == {"a", "b"}, "at first they are beside the base"
+    house.pool.settle()
+    assert [set(engine.content) for engine in house.pool.engines] == [set(), {"a"}, {"b"}]  # type: ignore[attr-defined]
+    assert [house.ask(name) for name in (None, "a", "b")] == ["base", "I am a", "I am b"]
+    made = len(Bench.made)
+    house.pool.settle()
+    assert len(Bench.made) == made, "once"
+    house.pool.stop()
+
+
+def test_a_copy_that_does_not_say_what_its_adapter_says_does_not_serve(tmp_path: Path) -> None:
+    house = House(tmp_path, NO_TIMER, copies=True)
+    house.add("a")
+    house.pool.start()
+
+    def wrong(files: AdapterFiles) -> Bench:
+        engine = Bench(files)
+        engine.content = dict.fromkeys(engine.content, "badly merged")
+        return engine
+
+    object.__setattr__(house.pool._makers.copy, "make", wrong)
+    with pytest.raises(EngineError, match="its fingerprint is off by"):
+        house.pool.settle()
+    assert house.ask("a") == "I am a"
+    house.pool.stop()
+
+
+def test_fingerprints_outlive_the_pool_and_catch_what_changed_meanwhile(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "goldens", "this base")
+    for _ in range(2):
+        house = House(tmp_path, NO_TIMER, shelf=shelf)
+        house.add("a")
+        house.pool.start()
+        assert house.ask("a") == "I am a"
+        house.pool.stop()
+    assert len(Bench.made) == 1, "none was made for a fingerprint"
+    for path in (tmp_path / "goldens").glob("*.json"):
+        path.write_text("damaged")
+    house = House(tmp_path, NO_TIMER, shelf=Shelf(tmp_path / "goldens", "this base"))
+    house.add("a")
+    house.pool.start()
+    house.pool.stop()
+    for path in (tmp_path / "goldens").glob("*.json"):
+        path.write_text(path.read_text().replace(":-1.0", ":-9.0"))
+    house = House(tmp_path, NO_TIMER, shelf=Shelf(tmp_path / "goldens", "this base"))
+    with pytest.raises(EngineError, match="its fingerprint is off by"):
+        house.pool.start()

@@ -12,7 +12,7 @@ from freehold.engines.adapters import AdapterFiles
 from freehold.engines.engine import Completion, Sampling
 from freehold.engines.fits import check_adapters
 from freehold.engines.llamacpp import LlamaCpp
-from freehold.engines.plan import check_memory, needed_bytes, plan, pool
+from freehold.engines.plan import Serving, check_memory, needed_bytes, plan
 from freehold.engines.pool import Policy, Pool
 from freehold.engines.random_adapter import write_random_adapter
 from freehold.errors import ModelFileError, ResourceError
@@ -29,7 +29,7 @@ def adapters(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 @pytest.fixture
 def real_pool(smollm2: Path, adapters: dict[str, Path]) -> Iterator[Pool]:
-    made = pool(smollm2, 128, policy=Policy(loaded=2, drain_s=10, probe_every_s=0))
+    made = Serving(smollm2, 128).pool(Policy(loaded=2, drain_s=10, probe_every_s=0, settle_s=0))
     for name, path in adapters.items():
         made.register(name, path, hashlib.sha256(path.read_bytes()).hexdigest())
     made.start()
@@ -49,7 +49,7 @@ def test_each_answer_carries_its_adapter_and_a_swap_in_memory_is_caught(
     assert len({answer.text for answer in answers.values()}) == 3
     for name, path in adapters.items():
         assert answers[name].adapter == hashlib.sha256(path.read_bytes()).hexdigest()
-    engine = real_pool._current.engine  # type: ignore[union-attr]
+    [engine] = real_pool.engines
     assert isinstance(engine, LlamaCpp)
     engine._order.reverse()
     assert real_pool.complete(ask("a")).text == answers["b"].text  # what no digest shows

@@ -130,7 +130,7 @@ def test_two_files_swapped_on_disk_are_refused_and_the_request_falls_back(closed
 def test_two_slots_swapped_in_memory_are_caught_and_the_request_falls_back(home: Home) -> None:
     right = {name: home.ask(name)[0] for name in ("a", "b")}
     pool = home.pools[-1]
-    engine = pool._current.engine  # type: ignore[union-attr]
+    [engine] = pool.engines
     assert isinstance(engine, LlamaCpp)
     engine._order.reverse()
     assert home.ask("a")[0] == right["b"] != right["a"], "what no digest shows"

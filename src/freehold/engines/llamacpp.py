@@ -18,7 +18,7 @@ from freehold.engines.label_trie import Labelled, Trees
 from freehold.engines.llamacpp_child import Setup
 from freehold.engines.llamacpp_replica import LlamaServer
 from freehold.engines.replica import ANSWER_TIMEOUT_S, GoneError, Reach, Replica
-from freehold.engines.slots import Slot, Slots
+from freehold.engines.slots import Slot, Slots, Turns
 from freehold.errors import EngineError
 from freehold.records import Record
 
@@ -51,7 +51,8 @@ class LlamaCpp:
     """A `LocalEngine` over one base and the adapters that it loads at start.
 
     `adapters` maps the name that a request gives to a GGUF file. `digests` names the SHA-256 that an adapter must
-    have: it is checked at every start, and a file that differs is refused (`ModelFileError`).
+    have: it is checked at every start, and a file that differs is refused (`ModelFileError`). So are weights that have
+    not the SHA-256 `copy`, where they are a merged copy. Engines with the same `turns` take them at the cores.
     """
 
     def __init__(
@@ -60,16 +61,18 @@ class LlamaCpp:
         adapters: Mapping[str, Path] | None = None,
         settings: Settings | None = None,
         digests: Mapping[str, str] | None = None,
+        copy: str | None = None,
+        turns: Turns | None = None,
     ) -> None:
         settings = settings or Settings()
         files = AdapterFiles(dict(adapters or {}), dict(digests or {}))
         log = Path(settings.log) if settings.log else None
         self._order = list(files.paths)
         self._replicas = [
-            Replica(LlamaServer(_setup(weights, settings), files, log, settings.program), settings.hang_s)
+            Replica(LlamaServer(_setup(weights, settings), files, log, settings.program, copy), settings.hang_s)
             for _ in range(settings.children)
         ]
-        self._slots = Slots(settings.children, settings.slots, lambda child: self._replicas[child].ready)
+        self._slots = Slots(settings.children, settings.slots, lambda child: self._replicas[child].ready, turns)
         self._native = settings.program is not None
         self._grammars: dict[str, str] = {}  # by schema
         self._trees = Trees(self.tokenize)

@@ -15,6 +15,7 @@ from freehold.engines.program_child import Program
 from freehold.engines.replica import Reach
 from freehold.engines.supervise import Child
 from freehold.errors import EngineError, MissingPackageError, ModelFileError, UserError
+from freehold.store.workspace import file_sha256
 
 # libgomp's threads sleep while they wait: spinning ones stop all work as soon as another process wants a core
 # (measured on 2 cores beside one busy process: 1.2 requests/s against fewer than 0.1).
@@ -25,13 +26,15 @@ _ENVIRONMENT = {"OMP_WAIT_POLICY": "passive"}
 class LlamaServer:
     """A `replica.Server`. `setup` says how the machine is used; its secret and adapters are filled in here.
 
-    `program` is a native `llama-server`; None: the one inside xllamacpp.
+    `program` is a native `llama-server`; None: the one inside xllamacpp. `sha256` is what the weights must have at each
+    start, where they are a copy that an adapter was merged into.
     """
 
     setup: Setup
     adapters: AdapterFiles
     log: Path | None = None
     program: str | None = None
+    sha256: str | None = None
     pulse: str = "/slots"  # `/health` does not go through the main loop
 
     @property
@@ -41,6 +44,8 @@ class LlamaServer:
     def launch(self) -> tuple[Child, Reach]:
         if not Path(self.setup.weights).is_file():
             raise ModelFileError(f"{self.setup.weights}: no such model file; `freehold pull` fetches it")
+        if self.sha256 is not None and file_sha256(Path(self.setup.weights)) != self.sha256:
+            raise ModelFileError(f"{self.setup.weights}: is not the copy that was merged; delete it, it is made again")
         digests = self.adapters.checked()
         files = tuple(AdapterFile(str(path)) for path in self.adapters.paths.values())
         setup = msgspec.structs.replace(self.setup, adapters=files, secret=secrets.token_urlsafe(32))

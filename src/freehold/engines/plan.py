@@ -6,20 +6,30 @@ one thread each. A child of one thread needs no batch to be quick, and no two th
 """
 
 import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from freehold.engines.adapters import AdapterFiles
+from freehold.engines.copies import Copies, Merged
 from freehold.engines.fits import check_adapters, shape_of
 from freehold.engines.llamacpp import LlamaCpp, Settings
-from freehold.engines.pool import Policy, Pool
+from freehold.engines.pool import Check, Make, Maker, Makers, Policy, Pool
+from freehold.engines.probes import Shelf
+from freehold.engines.slots import Turns
 from freehold.errors import ResourceError
-from freehold.records import Record
+from freehold.records import Record, digest
+from freehold.store.workspace import file_sha256
 
 _MOST_CHILDREN = 8
-_MOST_SLOTS = 32  # a child; four for each of eight adapters that are at home in it, so that each finds its prompt there
+_MOST_SLOTS = 64  # a child; eight for each of eight adapters at home in it, so that each finds its prompt there
 _LEAST_SLOTS = 4
+_NEWCOMER_SLOTS = 8
+_MOST_COPY_CHILDREN = 64  # of all copies: a busy one needs a child a core, and a hundred need memory
 _SPARE_BYTES = 256 << 20  # for everything else on the machine
 _CHILD_BYTES = 160 << 20  # Python, llama.cpp and its compute buffers; 70 MB were measured with SmolLM2-135M
 
@@ -44,7 +54,7 @@ def plan(
         )
     children = min(cores, _MOST_CHILDREN)
     return Plan(
-        settings=Settings(children=children, slots=min(_MOST_SLOTS, max(8, 2 * adapters)), threads=1, **common),  # type: ignore[arg-type]
+        settings=Settings(children=children, slots=min(_MOST_SLOTS, max(8, 4 * adapters)), threads=1, **common),  # type: ignore[arg-type]
         reason=f"{adapters} adapters: llama.cpp never batches two of them, so {children} children of one thread each",
     )
 
@@ -80,24 +90,81 @@ def in_memory(weights: Path, settings: Settings, files: AdapterFiles) -> Setting
     return replace(settings, slots=slots)
 
 
-def pool(
-    weights: Path, context: int, log: Path | None = None, policy: Policy | None = None, program: str | None = None
-) -> Pool:
-    """Every adapter of one base, behind one `Engine`."""
-    policy = policy or Policy()
+def newcomer(settings: Settings) -> Settings:
+    """A small child beside others: one thread, and as many slots as one adapter keeps busy."""
+    return replace(settings, children=1, threads=1, slots=_NEWCOMER_SLOTS)
 
-    def settings(files: AdapterFiles) -> Settings:
-        return in_memory(weights, plan(len(files.paths), context, log, program=program).settings, files)
 
-    def make(files: AdapterFiles) -> LlamaCpp:
-        return LlamaCpp(weights, files.paths, settings(files), files.digests)
+@dataclass(frozen=True)
+class Serving:
+    """One base as it is served: its weights, tokens of context a request, log, native server, and merged copies."""
 
-    def check(files: AdapterFiles) -> None:
-        check_adapters(weights, files)
-        check_memory(weights, settings(files), files)
+    weights: Path
+    context: int
+    log: Path | None = None
+    program: str | None = None
+    copies: Copies | None = None
 
-    return Pool(make, policy, check)
+    def pool(self, policy: Policy | None = None, shelf: Path | None = None) -> Pool:
+        """Every adapter of the base, behind one `Engine`; `shelf` is where golden fingerprints are kept."""
+        policy, turns = policy or Policy(), Turns(os.cpu_count() or 1)
+        together = Maker(self._engine(self._together), self._check(self._together))
+        alone = Maker(self._engine(self._alone), self._check(self._alone))
+        copy = self._copy_maker(self.copies, policy, turns) if self.copies else None
+        return Pool(Makers(together, alone, copy), policy, Shelf(shelf, self._setting()) if shelf else None)
+
+    def _together(self, files: AdapterFiles) -> Settings:
+        planned = plan(len(files.paths), self.context, self.log, program=self.program)
+        return in_memory(self.weights, planned.settings, files)
+
+    def _alone(self, files: AdapterFiles) -> Settings:
+        return in_memory(self.weights, newcomer(plan(1, self.context, self.log, program=self.program).settings), files)
+
+    def _engine(self, settings: Callable[[AdapterFiles], Settings]) -> Make:
+        return lambda files: LlamaCpp(self.weights, files.paths, settings(files), files.digests)
+
+    def _check(self, settings: Callable[[AdapterFiles], Settings]) -> Check:
+        def check(files: AdapterFiles) -> None:
+            check_adapters(self.weights, files)
+            check_memory(self.weights, settings(files), files)
+
+        return check
+
+    def _copy_maker(self, copies: Copies, policy: Policy, turns: Turns) -> Maker:
+        def settings(path: Path) -> Settings:
+            common = newcomer(plan(1, self.context, self.log, program=self.program).settings)
+            children = min(os.cpu_count() or 1, max(1, _MOST_COPY_CHILDREN // policy.loaded))
+            return in_memory(path, replace(common, children=children), AdapterFiles())
+
+        def check(files: AdapterFiles) -> None:
+            check_adapters(self.weights, files)
+            check_memory(self.weights, settings(self.weights), AdapterFiles())
+
+        def make(files: AdapterFiles) -> Merged:
+            [(name, path)] = files.paths.items()
+            copy = copies.of(files.digests[name], path)
+            engine = LlamaCpp(copy.path, settings=settings(copy.path), copy=copy.sha256, turns=turns)
+            return Merged(name, files.digests[name], engine)
+
+        return Maker(make, check)
+
+    def _setting(self) -> str:
+        """What a fingerprint depends on beside its adapter: the base's content, the engine's build, the processor."""
+        engine: object = version("xllamacpp")
+        if self.program is not None:
+            found = Path(self.program).stat()
+            engine = [self.program, found.st_size, found.st_mtime_ns]
+        return digest([file_sha256(self.weights), engine, platform.processor() or platform.machine(), _model_name()])
 
 
 def _mb(size: int) -> str:
     return f"{size / (1 << 20):,.0f} MB"
+
+
+def _model_name() -> str:
+    """The processor as Linux names it: another rounds differently."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -1,18 +1,20 @@
 """Is it really that adapter that answers? Golden probes.
 
 An adapter's fingerprint is what it would say next to a few fixed prompts: the likeliest tokens and their
-log-probabilities. The golden one is taken from a child that holds this adapter alone, its file checked by digest; later
-ones are taken through whatever serves it. One engine on one machine repeats itself to within rounding, so a fingerprint
-that moved means that something else answers.
+log-probabilities. The golden one is taken from a child that holds this adapter alone, its file checked by digest, and
+kept on disk; later ones are taken through whatever serves it. One engine on one machine repeats itself to within
+rounding, so a fingerprint that moved means that something else answers.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 from freehold.engines.adapters import AdapterFiles
 from freehold.engines.engine import Answer, Completion, Engine, Sampling
-from freehold.errors import EngineError
-from freehold.records import Record
+from freehold.errors import EngineError, NotFoundError
+from freehold.records import Record, digest
+from freehold.store.workspace import read_record, write_record
 
 # Prompts of several kinds, so that adapters of similar tasks still differ on one of them.
 PROMPTS = (
@@ -62,38 +64,69 @@ def _apart(one: Mapping[str, float], other: Mapping[str, float]) -> float:
     return sum(abs(one.get(each, floor_one) - other.get(each, floor_other)) for each in ids) / len(ids)
 
 
-class Goldens:
-    """The golden fingerprints of a base and its adapters, each taken once, from an engine that `make` makes."""
+class Shelf:
+    """Golden fingerprints on disk: those of one base, encoding and engine, which `setting` names, by adapter digest."""
 
-    def __init__(self, make: Callable[[AdapterFiles], Probed]) -> None:
-        self._make = make
+    def __init__(self, folder: Path, setting: str) -> None:
+        self._folder, self._setting = folder, setting
+
+    def read(self, adapter: str | None) -> Fingerprint | None:
+        """What was kept; None where nothing was, or what was kept is damaged: then it is taken anew."""
+        try:
+            return read_record(self._path(adapter), Fingerprint)
+        except NotFoundError:
+            return None
+
+    def keep(self, adapter: str | None, found: Fingerprint) -> None:
+        write_record(self._path(adapter), found)
+
+    def _path(self, adapter: str | None) -> Path:
+        return self._folder / f"{digest([self._setting, adapter, PROMPTS])}.json"
+
+
+class Goldens:
+    """The golden fingerprints of a base (None) and its adapters (by digest), each taken once."""
+
+    def __init__(self, make: Callable[[AdapterFiles], Probed], shelf: Shelf | None = None) -> None:
+        self._make, self._shelf = make, shelf
         self._taken: dict[str | None, Fingerprint] = {}
 
+    def known(self, adapter: str | None) -> bool:
+        """Whether it was taken, in this life or an earlier one."""
+        if adapter not in self._taken and self._shelf is not None:
+            found = self._shelf.read(adapter)
+            if found is not None:
+                self._taken[adapter] = found
+        return adapter in self._taken
+
     def take(self, files: AdapterFiles) -> None:
-        """Take what is missing, each adapter alone in its engine, where nothing else can answer for it."""
-        for name in (None, *files.paths):
-            if name not in self._taken:
+        """Take what is missing of the base and these, each alone in an engine, where nothing else can answer for it."""
+        wanted: list[tuple[str | None, str | None]] = [(None, None), *files.digests.items()]
+        for name, adapter in wanted:
+            if not self.known(adapter):
                 engine = self._make(files.only(*([] if name is None else [name])))
-                engine.start()
-                try:
-                    self.take_from(engine, name)
-                finally:
-                    engine.stop()
+                self.start(engine, {name: adapter}, alone=True)
+                engine.stop()
 
-    def take_from(self, engine: Probed, name: str | None) -> None:
-        """Take what is missing from a started engine that holds no other adapter."""
-        if name not in self._taken:
-            self._taken[name] = fingerprints(engine, name)[0]
+    def start(self, engine: Probed, names: Mapping[str | None, str | None], alone: bool) -> None:
+        """Start an engine and prove what answers in it under these names (adapters' digests by name).
 
-    def forget(self, name: str) -> None:
-        self._taken.pop(name, None)
+        Where it holds nothing else (`alone`), what is missing is taken from it. One that is not proven is stopped.
+        """
+        engine.start()
+        try:
+            for name, adapter in names.items():
+                if alone and not self.known(adapter):
+                    self._keep(adapter, fingerprints(engine, name)[0])
+            self.prove(engine, names)
+        except BaseException:
+            engine.stop()
+            raise
 
-    def prove(self, engine: Probed, names: Iterable[str]) -> None:
+    def prove(self, engine: Probed, names: Mapping[str | None, str | None]) -> None:
         """Raise `EngineError` where what answers under a name, in any child, is not what it was alone."""
-        for name in (None, *sorted(names)):
-            if name not in self._taken:
-                continue
-            moved = self._moved(engine, name)
+        for name, adapter in names.items():
+            moved = self._moved(engine, name, self._taken[adapter])
             if moved > TOLERANCE:
                 who = "the base" if name is None else f"adapter {name}"
                 raise EngineError(
@@ -101,11 +134,16 @@ class Goldens:
                     f"its fingerprint is off by {moved:.2f} nats, and {TOLERANCE} is allowed"
                 )
 
-    def _moved(self, engine: Probed, name: str | None) -> float:
+    def _keep(self, adapter: str | None, found: Fingerprint) -> None:
+        self._taken[adapter] = found
+        if self._shelf is not None:
+            self._shelf.keep(adapter, found)
+
+    def _moved(self, engine: Probed, name: str | None, golden: Fingerprint) -> float:
         """How far the fingerprint lies from the golden one, in the child where it lies farthest; the best of a few."""
         best = float("inf")
         for _ in range(TRIES):
-            best = min(best, max(distance(found, self._taken[name]) for found in fingerprints(engine, name)))
+            best = min(best, max(distance(found, golden) for found in fingerprints(engine, name)))
             if best <= TOLERANCE:
                 break
         return best

@@ -2,25 +2,31 @@
 
 llama.cpp never decodes two adapters in one step, so requests that wait for one adapter are let in together: a group. At
 most two groups are in one child at a time, the one that is decoded and the next; only the latest may still be joined.
-The oldest request opens the next group, and none that waits is passed over more than PASSED times.
+The adapter for which most wait opens the next group, since a step reads all weights however few it decodes; none that
+waits is passed over more than PASSED times.
 
 A slot keeps the keys and values of the last prompt it saw, so the part that the next one shares (a task's system
 message) is not computed again. llama.cpp forgets them when the adapter changes; therefore an adapter has a child that
 is its home, and returns there to slots of its own while there are any. A child that has nothing to do takes others'.
 llama.cpp begins with the lowest slot that has work, so none is let in while one in flight has been overtaken too often.
+
+Engines of one adapter each (merged copies) take turns at the cores: a child is opened when a turn is free, and while
+others wait for one it lets in a full group and no more.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from freehold.errors import EngineError
 
 GROUPS = 2  # in a child at a time: the one that is decoded, and the next
-AT_ONCE = 8  # requests in a child: where their prompts overfill a step, the highest slots would starve
+AT_ONCE = 12  # requests in a child: where their prompts overfill a step, the highest slots would starve
 LEAST_SHARE = 4  # slots that a group may take while others wait
+FULL = 8  # requests that make a group as quick as any: of two adapters with so many, the oldest request decides
 PASSED = 32  # times that a request that waits may be passed over by younger ones
 OVERTAKEN = 16  # times that a request in flight may be overtaken by another adapter's
 
@@ -48,16 +54,50 @@ class _Waiting:
     let_in: threading.Event = field(default_factory=threading.Event)
 
 
+class Turns:
+    """Children of several engines that may be at work at once; who finds none free is woken in the order of asking."""
+
+    def __init__(self, most: int) -> None:
+        self.changed = threading.Condition()  # one lock for all who take turns
+        self._free = most
+        self._asking: list[Slots] = []
+
+    def take(self, slots: "Slots") -> bool:
+        """Whether a child may be opened; if not, its `wake` is called when one may. The lock is held."""
+        if self._free > 0:
+            self._free -= 1
+            return True
+        if slots not in self._asking:
+            self._asking.append(slots)
+        return False
+
+    def give(self) -> None:
+        """A child has nothing to do any more. The lock is held."""
+        self._free += 1
+        while self._free and self._asking:
+            self._asking.pop(0).wake()
+
+    def asked_by_others(self, slots: "Slots") -> bool:
+        """Whether anybody else waits for a turn."""
+        return any(each is not slots for each in self._asking)
+
+
 class Slots:
     """The slots of one or more equal children. `ready` says which of them can take a request now."""
 
-    def __init__(self, children: int, each: int, ready: Callable[[int], bool]) -> None:
+    def __init__(self, children: int, each: int, ready: Callable[[int], bool], turns: Turns | None = None) -> None:
         self._slots = [[Slot(child, number) for number in range(each)] for child in range(children)]
         self._ready = ready
         self._waiting: list[_Waiting] = []
         self._homes: dict[str | None, int] = {}
-        self._changed = threading.Condition()
+        self._turns = turns
+        self._changed = turns.changed if turns else threading.Condition()
+        self._let_in_since = [0] * children  # how many since a child was opened
         self._clock = 0
+
+    def wake(self) -> None:
+        """Told that a turn is free."""
+        self._let_in()
 
     @property
     def in_flight(self) -> int:
@@ -98,6 +138,8 @@ class Slots:
             for other in self._slots[slot.child]:
                 if other.busy and other.used < slot.used and other.adapter != slot.adapter:
                     other.overtaken += 1
+            if self._turns is not None and not self._is_busy(slot.child):
+                self._turns.give()
             self._let_in()
             self._changed.notify_all()
 
@@ -108,6 +150,7 @@ class Slots:
             for older in self._waiting[: self._waiting.index(waiting)]:
                 older.passed += self._home(older, able) == child
             self._waiting.remove(waiting)
+            self._let_in_since[child] = self._let_in_since[child] + 1 if self._is_busy(child) else 1
             slot = _best(self._slots[child], waiting.adapter)
             self._clock += 1
             slot.adapter, slot.busy, slot.used, slot.overtaken = waiting.adapter, True, self._clock, 0
@@ -123,7 +166,7 @@ class Slots:
             waiting = [each for each in self._waiting if each.child in (None, child)]
             if waiting and self._has_room(child):
                 chosen = self._its_own(child, waiting, able) or self._anothers(child, waiting, able)
-                if chosen is not None:
+                if chosen is not None and self._has_turn(child):
                     return chosen, child, able
         return None
 
@@ -132,6 +175,13 @@ class Slots:
         if sum(slot.busy for slot in slots) >= AT_ONCE:
             return False
         return any(not slot.busy for slot in slots) and all(slot.overtaken < OVERTAKEN for slot in slots if slot.busy)
+
+    def _has_turn(self, child: int) -> bool:
+        if self._turns is None:
+            return True
+        if not self._is_busy(child):
+            return self._turns.take(self)
+        return self._let_in_since[child] < FULL or not self._turns.asked_by_others(self)
 
     def _its_own(self, child: int, waiting: list[_Waiting], able: list[int]) -> _Waiting | None:
         """The oldest that joins the latest group; else the oldest at home here, where a group may be opened."""
@@ -144,8 +194,8 @@ class Slots:
         latest = max(busy, key=lambda slot: slot.used).adapter if busy else None
         room = sum(slot.adapter == latest for slot in busy) < self._share(child, waiting)
         joins = (each for each in waiting if busy and each.adapter == latest and room)
-        opens = (each for each in at_home if len(groups) < GROUPS and each.adapter not in groups)
-        return next(joins, None) or next(opens, None)
+        opens = [each for each in at_home if len(groups) < GROUPS and each.adapter not in groups]
+        return next(joins, None) or _of_most(opens)
 
     def _share(self, child: int, waiting: list[_Waiting]) -> int:
         """Slots that one group may take: its part of them while others wait, so that each adapter finds its own."""
@@ -172,6 +222,12 @@ class Slots:
             return home
         known = list(self._homes.values())
         return min(able, key=known.count)
+
+
+def _of_most(waiting: Sequence[_Waiting]) -> _Waiting | None:
+    """The oldest of the adapter for which most wait."""
+    counts = Counter(each.adapter for each in waiting)
+    return max(waiting, key=lambda each: min(counts[each.adapter], FULL), default=None)  # the first of equals
 
 
 def _best(child: list[Slot], adapter: str | None) -> Slot:

@@ -62,11 +62,11 @@ class _Pools:
 
     def _new(self, base: str) -> "Pool":
         from freehold.engines.native import preferred
-        from freehold.engines.plan import pool
+        from freehold.engines.plan import Serving
 
         folder = self._workspace.models / base
         log, program = self._workspace.logs / f"engine-{base}.log", preferred(self._workspace.benches)
-        return pool(serving_weights(folder), CONTEXT_TOKENS, log, program=program)
+        return Serving(serving_weights(folder), CONTEXT_TOKENS, log, program).pool(shelf=self._workspace.goldens)
 
     def _recorded(self, adapter: str) -> str:
         """The SHA-256 that the adapter's file must have each time it is loaded."""

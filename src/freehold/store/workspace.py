@@ -5,6 +5,7 @@
       freehold.lock     which exact files each base was resolved to
       models/  datasets/  adapters/  reports/  decisions/  keys/  logs/
       files/            what batches read and answer, sealed
+      goldens/          fingerprints of bases and adapters, by which an engine is told from another
 
 Files are written atomically: to a neighbour first, fsynced, then renamed. Records are kept by digest.
 """
@@ -69,6 +70,10 @@ class Workspace:
     @property
     def benches(self) -> Path:
         return self.root / "bench"
+
+    @property
+    def goldens(self) -> Path:
+        return self.root / "goldens"
 
     @property
     def files(self) -> Path:
