@@ -2,8 +2,8 @@
 
 64 closed-loop clients, 30-token messages under a shared system message, answers from 16 labels (issue 8, Speed). The
 adapters are random ones of rank 16 on every projection: they cost what real ones cost. Besides requests a second it
-prints the processor time a request took, which stays honest on a machine that does other work as well. `merged` is one
-adapter merged into a Q4_0 copy of the base, served by children of one thread each.
+prints the processor time a request took, which stays honest on a machine that does other work as well. `copies` serves
+every adapter as a merged copy, as the gateway does where that was measured to be quicker.
 """
 
 import argparse
@@ -21,32 +21,15 @@ import psutil
 
 from freehold.engines import environments
 from freehold.engines.adapters import adapter_sha256
+from freehold.engines.copies import Copies
 from freehold.engines.engine import Completion, Labels, Sampling
+from freehold.engines.label_load import LABELS, Load, ask, prompts
 from freehold.engines.llamacpp import LlamaCpp
-from freehold.engines.merge import merge
 from freehold.engines.plan import Serving, plan
+from freehold.engines.pool import Policy, Pool
 from freehold.engines.quantise import ENCODINGS, reencode
 from freehold.engines.random_adapter import write_random_adapter
 from freehold.errors import FreeholdError
-
-LABELS = (
-    *("payroll", "safety", "scheduling", "equipment", "stock", "training", "access", "benefits"),
-    *("transport", "cleaning", "complaint", "praise", "security", "uniform", "it-help", "other"),
-)
-SYSTEM = "<|im_start|>system\nRoute each message to the team that owns it, and answer with its name only.<|im_end|>\n"
-WORDS = (
-    *("freezer", "alarm", "till", "shift", "rota", "slip", "late", "again", "broken", "forklift", "aisle", "five"),
-    *("please", "night", "manager", "vest", "missing", "ladder", "wet", "floor", "angry", "delivery", "pallet"),
-)
-
-
-@dataclass(frozen=True)
-class Load:
-    """Who asks what: each client draws an adapter by these weights."""
-
-    name: str
-    adapters: Sequence[str | None]
-    weights: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -65,37 +48,19 @@ class Figures:
         )
 
 
-def measure(engine: LlamaCpp, load: Load, seconds: float, clients: int) -> Figures:
-    """Closed loop: every client asks again as soon as it is answered."""
-    messages = [engine.tokenize(" ".join(random.Random(at).choices(WORDS, k=34)))[:30] for at in range(256)]
-    head, tail = engine.tokenize(SYSTEM + "<|im_start|>user\n"), engine.tokenize("<|im_end|>\n<|im_start|>assistant\n")
-    latencies: list[float] = []
-    cached: list[float] = []
-    end = time.monotonic() + seconds
-
-    def client(seed: int) -> None:
-        dice = random.Random(seed)
-        while time.monotonic() < end:
-            message, adapter = dice.choice(messages), dice.choices(load.adapters, load.weights)[0]
-            sampling = Sampling(max_tokens=12, constraint=Labels(labels=LABELS))
-            begun = time.monotonic()
-            answer = engine.complete(Completion(prompt=(*head, *message, *tail), sampling=sampling, adapter=adapter))
-            latencies.append(time.monotonic() - begun)
-            cached.append(answer.cached_tokens / answer.input_tokens)
-
-    before, begun = _cpu_s(engine), time.monotonic()
-    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    took, used = time.monotonic() - begun, _cpu_s(engine) - before
-    count, spread = len(latencies), statistics.quantiles(latencies, n=100)
-    return Figures(count, count / took, used / count * 1000, spread[49], spread[98], statistics.mean(cached))
+def measure(engine: LlamaCpp | Pool, load: Load, seconds: float, clients: int) -> Figures:
+    """What the clients saw, and the processor time that it took."""
+    before = _cpu_s(engine)
+    seen = ask(engine, load, seconds, clients)
+    used = (_cpu_s(engine) - before) / seen.requests * 1000
+    cached = statistics.mean(seen.cached)
+    return Figures(seen.requests, seen.rate, used, seen.latency_s(50), seen.latency_s(99), cached)
 
 
-def _cpu_s(engine: LlamaCpp) -> float:
-    keepers = [psutil.Process(replica.pid) for replica in engine.replicas if replica.pid is not None]
+def _cpu_s(engine: LlamaCpp | Pool) -> float:
+    engines = engine.engines if isinstance(engine, Pool) else [engine]
+    pids = [replica.pid for each in engines for replica in each.replicas]  # type: ignore[attr-defined]
+    keepers = [psutil.Process(pid) for pid in pids if pid is not None]
     processes = [each for keeper in keepers for each in (keeper, *keeper.children())]
     return sum(sum(each.cpu_times()[:2]) for each in processes)
 
@@ -111,7 +76,7 @@ def main() -> None:
     parser.add_argument("--adapters", type=int, default=16)
     parser.add_argument("--registered", type=int, default=100)
     parser.add_argument("--folder", type=Path, help="where base and adapters are written and found again")
-    parser.add_argument("--only", default="one,even,skewed,change", help="of: merged, base, one, even, skewed, change")
+    parser.add_argument("--only", default="one,even,skewed,change", help="of: copies, base, one, even, skewed, change")
     parser.add_argument("--program", help="a llama-server, or `wheel`; left out: a native one where there is one")
     options = parser.parse_args()
     options.program = _program(options.program)
@@ -134,11 +99,14 @@ def main() -> None:
             "even": Load(f"{len(names)} adapters, even", names, [1] * len(names)),
             "skewed": Load(f"{len(names)} adapters, Zipf", names, [1 / (at + 1) for at in range(len(names))]),
         }
-        if "merged" in asked:
-            copy = folder / "merged.gguf"
-            merge(pulled, files[names[0]], copy, "Q4_0")
-            alone = plan(2, 512, program=options.program).settings  # a child a core, one thread each
-            run(LlamaCpp(copy, settings=alone), [Load("one, merged as Q4_0", [None], [1])], options)
+        if "copies" in asked:
+            print(f"each adapter merged into a copy, {options.encoding}")
+            pool = Serving(base, 512, program=options.program, copies=Copies(pulled, options.encoding)).pool(
+                Policy(loaded=len(served), probe_every_s=0, settle_s=0), folder / "goldens"
+            )
+            for name, path in served.items():
+                pool.register(name, path, adapter_sha256(name, path))
+            run(pool, [loads["one"], loads["even"], loads["skewed"]], options)
         if asked & loads.keys():
             chosen = plan(len(served), 512, program=options.program)
             print(chosen.reason)
@@ -164,9 +132,11 @@ def _adapters(base: Path, folder: Path, count: int) -> dict[str, Path]:
     return files
 
 
-def run(engine: LlamaCpp, loads: Sequence[Load], options: argparse.Namespace) -> None:
+def run(engine: LlamaCpp | Pool, loads: Sequence[Load], options: argparse.Namespace) -> None:
     """Measure each load on a warm engine, print its line, and what it reaches of the first."""
     engine.start()
+    if isinstance(engine, Pool):
+        engine.settle()
     first: Figures | None = None
     try:
         for load in loads:
@@ -199,17 +169,17 @@ class Change:
 
     def run(self, seconds: float, clients: int) -> str:
         self._pool.start()
-        text = f"{SYSTEM}<|im_start|>user\nthe freezer alarm<|im_end|>\n<|im_start|>assistant\n"
-        self._prompt = tuple(self._pool.tokenize(text))
+        self._prompts = prompts(self._pool)
         end = time.monotonic() + seconds
         threads = [threading.Thread(target=self._client, args=(number, end)) for number in range(clients)]
         for thread in threads:
             thread.start()
         took = []
+        dice = random.Random(0)
         for name in self._names[16:]:
             if time.monotonic() < end:
                 begun = time.monotonic()
-                self._ask(name)
+                self._ask(name, dice)
                 took.append(time.monotonic() - begun)
         for thread in threads:
             thread.join()
@@ -223,12 +193,12 @@ class Change:
     def _client(self, seed: int, end: float) -> None:
         dice = random.Random(seed)
         while time.monotonic() < end:
-            self._ask(dice.choice(self._names[:8]))
+            self._ask(dice.choice(self._names[:8]), dice)
 
-    def _ask(self, name: str) -> None:
+    def _ask(self, name: str, dice: random.Random) -> None:
         sampling = Sampling(max_tokens=12, constraint=Labels(labels=LABELS))
         try:
-            answer = self._pool.complete(Completion(prompt=self._prompt, sampling=sampling, adapter=name))
+            answer = self._pool.complete(Completion(prompt=dice.choice(self._prompts), sampling=sampling, adapter=name))
             self._answered += 1
             if answer.adapter != self._digests[name]:
                 self._failures.append(f"{name} was answered by another")

@@ -1,6 +1,7 @@
 """`freehold engines` and `freehold bench`: what answers, and how fast on this machine."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,12 +16,16 @@ from freehold.engines.llamacpp import LlamaCpp
 from freehold.engines.native import NATIVE, WHEEL, gain
 from freehold.engines.plan import plan
 from freehold.engines.registry import ENGINES, installed
+from freehold.engines.serving import serving_plan
+from freehold.engines.ways import Ways
+from freehold.engines.ways import measure as measure_ways
 from freehold.errors import ModelFileError, UserError
-from freehold.store.layout import serving_weights
+from freehold.store.layout import WEIGHTS_FILE, serving_weights
 from freehold.store.workspace import Workspace, write_record
 
 _MOST_CLIENTS = 256
 _CLIENTS = (1, 4, 16)
+_CONTEXT = 1024
 _SMALLEST = "smollm2-135m-instruct"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -87,13 +92,34 @@ def bench(
     base: Annotated[str, typer.Argument(help="A base that was pulled, or a GGUF file.")] = _SMALLEST,
     clients: Annotated[str, typer.Option(help="Numbers of clients at once.")] = "1,4,16",
     seconds: Annotated[float, typer.Option(min=0.1, help="How long each is measured.")] = 10.0,
+    adapters: Annotated[
+        int, typer.Option(min=0, help="Also measure how so many adapters of a pulled base are served best.")
+    ] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Tokens a second and time to first token on this machine."""
-    counts = _counts(clients)
-    found = _bench_all(_weights(Workspace.here(), base), counts, seconds, quiet=json)
+    """Tokens a second and time to first token on this machine; with --adapters, the best way to serve many."""
+    counts, workspace = _counts(clients), Workspace.here()
+    if adapters and not (workspace.models / base / WEIGHTS_FILE).is_file():
+        raise ModelFileError(f"{base}: no such base here; `freehold pull {base}` fetches it, and --adapters needs one")
+    found = _bench_all(_weights(workspace, base), counts, seconds, quiet=json)
+    ways = None
+    if adapters:
+        ways = measure_ways(workspace.models / base, workspace.benches, adapters, seconds, Terminal())
     if json:
-        as_json(found)
+        return as_json(found if ways is None else {"levels": found, "ways": ways})
+    if ways is not None:
+        _show_ways(ways, serving_plan(workspace.models / base, adapters, _CONTEXT, workspace.benches))
+
+
+def _show_ways(ways: Ways, why: Iterable[str]) -> None:
+    """What engines, encodings and merged copies answered under label requests, and what is used from now on."""
+    table(
+        ["engine", "encoding", "how", "adapters", "requests/s", "n"],
+        [[each.engine, each.encoding, each.way, each.adapters, each.requests_per_second, each.requests]
+         for each in ways.rates],
+    )  # fmt: skip
+    for line in why:
+        say(line)
 
 
 def _bench_all(weights: Path, counts: list[int], seconds: float, quiet: bool = False) -> list[Bench]:
@@ -118,7 +144,7 @@ def _bench_all(weights: Path, counts: list[int], seconds: float, quiet: bool = F
 
 def _measured(kind: str, program: str | None, weights: Path, counts: list[int], seconds: float) -> Bench:
     """One llama.cpp measured; a native one is put to the contract first. Raises `EngineError` where it breaks it."""
-    engine = LlamaCpp(weights, settings=plan(0, 1024, program=program).settings)
+    engine = LlamaCpp(weights, settings=plan(0, _CONTEXT, program=program).settings)
     engine.start()
     levels: list[Level] = []
     try:

@@ -60,8 +60,9 @@ def fit(  # noqa: PLR0913 (one parameter an option)
 
 def _serving(workspace: Workspace, base: str, adapters: int, context: int) -> list[str]:
     """How the gateway would serve so many adapters of a base that lies here, and why; nothing for any other base."""
-    weights = serving_weights(workspace.models / base)
-    return list(serving_plan(weights, adapters, context, workspace.benches)) if weights.is_file() else []
+    folder = workspace.models / base
+    here = serving_weights(folder).is_file()
+    return list(serving_plan(folder, adapters, context, workspace.benches)) if here else []
 
 
 def _machine(workspace: Workspace, memory: str | None, bandwidth: str | None, operations: str | None) -> Machine:

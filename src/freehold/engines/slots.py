@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 from freehold.errors import EngineError
 
 GROUPS = 2  # in a child at a time: the one that is decoded, and the next
-AT_ONCE = 12  # requests in a child: where their prompts overfill a step, the highest slots would starve
-LEAST_SHARE = 4  # slots that a group may take while others wait
-FULL = 8  # requests that make a group as quick as any: of two adapters with so many, the oldest request decides
+FULL = 8  # requests in a group; more make it hardly quicker, and keep others waiting
+LEAST = 4  # requests in a group where an adapter has no more slots to come back to
+AT_ONCE = GROUPS * FULL  # requests in a child: where their prompts overfill a step, the highest slots would starve
 PASSED = 32  # times that a request that waits may be passed over by younger ones
 OVERTAKEN = 16  # times that a request in flight may be overtaken by another adapter's
 
@@ -40,6 +40,7 @@ class Slot:
     adapter: str | None = None
     used: int = 0  # by a clock that counts admissions; 0: never
     busy: bool = False
+    group: int = 0  # with which it was let in: the clock when the group was opened
     overtaken: int = 0
 
 
@@ -138,15 +139,16 @@ class Slots:
             for other in self._slots[slot.child]:
                 if other.busy and other.used < slot.used and other.adapter != slot.adapter:
                     other.overtaken += 1
-            if self._turns is not None and not self._is_busy(slot.child):
+            emptied = not self._is_busy(slot.child)
+            self._let_in()  # where it takes turns, and wants one again, it asks before its own is given
+            if self._turns is not None and emptied:
                 self._turns.give()
-            self._let_in()
             self._changed.notify_all()
 
     def _let_in(self) -> None:
         """Give every slot that can be given now."""
         while (found := self._next()) is not None:
-            waiting, child, able = found
+            waiting, child, group, able = found
             for older in self._waiting[: self._waiting.index(waiting)]:
                 older.passed += self._home(older, able) == child
             self._waiting.remove(waiting)
@@ -154,20 +156,22 @@ class Slots:
             slot = _best(self._slots[child], waiting.adapter)
             self._clock += 1
             slot.adapter, slot.busy, slot.used, slot.overtaken = waiting.adapter, True, self._clock, 0
+            slot.group = group or self._clock
             self._homes[waiting.adapter] = child
             waiting.slot = slot
             waiting.let_in.set()
 
-    def _next(self) -> tuple[_Waiting, int, list[int]] | None:
-        """Who is let in next, where, and which children are able; the one with the least to do first."""
+    def _next(self) -> tuple[_Waiting, int, int, list[int]] | None:
+        """Who is let in next, where, into which group (0: a new one), and which children are able, the idlest first."""
         able = [child for child in range(len(self._slots)) if self._ready(child)] or list(range(len(self._slots)))
         able.sort(key=lambda child: sum(slot.busy for slot in self._slots[child]))
         for child in able:
             waiting = [each for each in self._waiting if each.child in (None, child)]
             if waiting and self._has_room(child):
-                chosen = self._its_own(child, waiting, able) or self._anothers(child, waiting, able)
+                joined = self._joins(child, waiting, able)
+                chosen = joined or self._opens(child, waiting, able)
                 if chosen is not None and self._has_turn(child):
-                    return chosen, child, able
+                    return chosen, child, self._latest(child).group if joined else 0, able
         return None
 
     def _has_room(self, child: int) -> bool:
@@ -183,32 +187,51 @@ class Slots:
             return self._turns.take(self)
         return self._let_in_since[child] < FULL or not self._turns.asked_by_others(self)
 
-    def _its_own(self, child: int, waiting: list[_Waiting], able: list[int]) -> _Waiting | None:
-        """The oldest that joins the latest group; else the oldest at home here, where a group may be opened."""
+    def _joins(self, child: int, waiting: list[_Waiting], able: list[int]) -> _Waiting | None:
+        """The oldest that may join the latest group, unless another has been passed over often enough."""
         busy = [slot for slot in self._slots[child] if slot.busy]
-        groups = {slot.adapter for slot in busy}
-        at_home = [each for each in waiting if self._home(each, able) == child]
-        if at_home and at_home[0].passed >= PASSED:
-            due = at_home[0]
-            return due if due.adapter in groups or len(groups) < GROUPS else None
-        latest = max(busy, key=lambda slot: slot.used).adapter if busy else None
-        room = sum(slot.adapter == latest for slot in busy) < self._share(child, waiting)
-        joins = (each for each in waiting if busy and each.adapter == latest and room)
-        opens = [each for each in at_home if len(groups) < GROUPS and each.adapter not in groups]
-        return next(joins, None) or _of_most(opens)
-
-    def _share(self, child: int, waiting: list[_Waiting]) -> int:
-        """Slots that one group may take: its part of them while others wait, so that each adapter finds its own."""
-        each = len(self._slots[child])
-        if len({waits.adapter for waits in waiting}) == 1:
-            return each
-        return max(LEAST_SHARE, each // max(1, list(self._homes.values()).count(child)))
-
-    def _anothers(self, child: int, waiting: list[_Waiting], able: list[int]) -> _Waiting | None:
-        """The oldest whose home is at work, where this child has nothing to do."""
-        if self._is_busy(child):
+        if not busy:
             return None
-        return next((each for each in waiting if self._is_busy(self._home(each, able))), None)
+        latest = self._latest(child)
+        full = self._full(child)
+        if sum(slot.group == latest.group for slot in busy) >= full and len(busy) >= full:
+            return None
+        due = self._due(child, waiting, able)
+        if due is not None and due.adapter != latest.adapter:
+            return None
+        return next((each for each in waiting if each.adapter == latest.adapter), None)
+
+    def _opens(self, child: int, waiting: list[_Waiting], able: list[int]) -> _Waiting | None:
+        """Who opens a group: one that is due, else of the adapter for which most wait, of those at home here first.
+
+        Others come here where this child has nothing to do and their home has, or where their home has all its groups.
+        """
+        groups = self._groups(child)
+        if groups == GROUPS:
+            return None
+        due = self._due(child, waiting, able)
+        at_home = [each for each in waiting if self._home(each, able) == child]
+        if due is not None or at_home:
+            adapters = {slot.adapter for slot in self._slots[child] if slot.busy}
+            return due or _of_most([each for each in at_home if each.adapter not in adapters] or at_home)
+        least = GROUPS if groups else 1
+        return _of_most([each for each in waiting if self._groups(self._home(each, able)) >= least])
+
+    def _full(self, child: int) -> int:
+        """Requests in a group: no more than an adapter has slots of its own, so that each finds its prompt there."""
+        at_home = list(self._homes.values()).count(child)
+        return min(FULL, max(LEAST, len(self._slots[child]) // max(1, at_home)))
+
+    def _due(self, child: int, waiting: list[_Waiting], able: list[int]) -> _Waiting | None:
+        """The oldest at home here, where it has been passed over often enough."""
+        oldest = next((each for each in waiting if self._home(each, able) == child), None)
+        return oldest if oldest is not None and oldest.passed >= PASSED else None
+
+    def _latest(self, child: int) -> Slot:
+        return max((slot for slot in self._slots[child] if slot.busy), key=lambda slot: slot.group)
+
+    def _groups(self, child: int) -> int:
+        return len({slot.group for slot in self._slots[child] if slot.busy})
 
     def _is_busy(self, child: int) -> bool:
         return any(slot.busy for slot in self._slots[child])

@@ -17,6 +17,7 @@ from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.merge import merge
 from freehold.engines.native import preferred
 from freehold.engines.quantise import ENCODINGS, Encoding
+from freehold.engines.ways import served
 from freehold.errors import DataError, UserError, did_you_mean
 from freehold.evaluation.parity import (
     LEAST_AGREEMENT,
@@ -131,14 +132,16 @@ class Bench:
 
     @contextmanager
     def _served(self) -> Iterator[Voice]:
-        with self._beside(preferred(self.workspace.benches)) as voice:
+        found = served(self._base_folder, self.workspace.benches)
+        with self._beside(found.program, found.weights) as voice:
             yield voice
 
     @contextmanager
-    def _beside(self, program: str | None) -> Iterator[Voice]:
+    def _beside(self, program: str | None, weights: Path | None = None) -> Iterator[Voice]:
         """The adapter beside its base, in a native server or in the wheel's."""
         name, path = self.manifest.digest, self._adapter_folder / ADAPTER_GGUF
-        with self._voice(serving_weights(self._base_folder), {name: path}, name, program) as voice:
+        weights = weights or serving_weights(self._base_folder)
+        with self._voice(weights, {name: path}, name, program) as voice:
             yield voice
 
     def _engine(self, name: str) -> Callable[[], AbstractContextManager[Voice]]:
@@ -184,9 +187,9 @@ class Bench:
 
 def setting(workspace: Workspace, base: Base) -> str:
     """What a base's adapters are served with now: the base, its encoding, and the engine."""
-    program = preferred(workspace.benches)
-    engine = f"native {Path(program).stat().st_size}" if program else f"xllamacpp {version('xllamacpp')}"
-    return digest([base.digest, serving_weights(workspace.models / base.name).name, engine])
+    found = served(workspace.models / base.name, workspace.benches)
+    engine = f"native {Path(found.program).stat().st_size}" if found.program else f"xllamacpp {version('xllamacpp')}"
+    return digest([base.digest, found.weights.name, engine])
 
 
 def engines_here() -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from freehold.gateway.children import EngineFor
 from freehold.gateway.classify import Predictor
 from freehold.gateway.embedders import EmbedderFor, no_embedder
 from freehold.records import AdapterManifest
-from freehold.store.layout import ADAPTER_GGUF, MANIFEST_FILE, serving_weights
+from freehold.store.layout import ADAPTER_GGUF, MANIFEST_FILE
 from freehold.store.workspace import Workspace, read_record
 
 if TYPE_CHECKING:
@@ -61,12 +61,13 @@ class _Pools:
         return found
 
     def _new(self, base: str) -> "Pool":
-        from freehold.engines.native import preferred
         from freehold.engines.plan import Serving
+        from freehold.engines.ways import served
 
         folder = self._workspace.models / base
-        log, program = self._workspace.logs / f"engine-{base}.log", preferred(self._workspace.benches)
-        return Serving(serving_weights(folder), CONTEXT_TOKENS, log, program).pool(shelf=self._workspace.goldens)
+        log, found = self._workspace.logs / f"engine-{base}.log", served(folder, self._workspace.benches)
+        serving = Serving(found.weights, CONTEXT_TOKENS, log, found.program, found.copies(folder))
+        return serving.pool(shelf=self._workspace.goldens)
 
     def _recorded(self, adapter: str) -> str:
         """The SHA-256 that the adapter's file must have each time it is loaded."""

@@ -16,7 +16,12 @@ ADAPTER_GGUF = "adapter.gguf"  # as llama.cpp reads it; beside it lies the same 
 DATASET_FILE = "dataset.json"
 
 
+def encoded_file(encoding: str) -> str:
+    """What a base is called in another encoding."""
+    return f"weights.{encoding.lower()}.gguf"
+
+
 def serving_weights(base_folder: Path) -> Path:
-    """The file of a base that answers fastest: the re-encoded one where there is one, else the one that was pulled."""
+    """The file of a base that is used where nothing was measured: the re-encoded one if any, else as pulled."""
     faster = base_folder / SERVING_FILE
     return faster if faster.is_file() else base_folder / WEIGHTS_FILE

@@ -1,0 +1,199 @@
+"""The ways in which a base and its adapters can be served here, measured; the quickest is the one that is used.
+
+Encodings that keep what was published to within rounding are candidates; one that loses something is not, however quick
+(`freehold parity` says what it loses). Whether adapters stay beside their base or are merged into copies is measured
+too.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.engines import environments
+from freehold.engines.copies import Copies
+from freehold.engines.label_load import Load, ask
+from freehold.engines.llamacpp import LlamaCpp
+from freehold.engines.native import NATIVE, WHEEL, preferred
+from freehold.engines.plan import Serving, plan
+from freehold.engines.pool import Policy, Pool
+from freehold.engines.quantise import Encoding, reencode
+from freehold.engines.random_adapter import write_random_adapter
+from freehold.progress import Progress
+from freehold.records import Record
+from freehold.store.layout import SERVING_FILE, WEIGHTS_FILE, encoded_file, serving_weights
+from freehold.store.workspace import file_sha256, read_record, write_record
+
+FAITHFUL: tuple[Encoding, ...] = ("BF16", "Q8_0")
+CLIENTS = 64
+_CONTEXT = 512
+_WARMING = 3  # a third of the time, before anything is counted
+_WORTH = 1.05  # copies take a base's memory each: so much quicker they must be
+
+ONE, TOGETHER, COPIES = "one adapter", "adapters together", "merged copies"
+
+
+class Rate(Record, frozen=True, kw_only=True):
+    """Requests a second of one way: `engine` as `freehold engines` names it, `adapters` of them asked for evenly."""
+
+    engine: str
+    encoding: str
+    way: str
+    adapters: int
+    requests_per_second: float
+    requests: int
+
+
+class Ways(Record, frozen=True, kw_only=True):
+    """What was measured of a base, on so many cores with so many clients. `weights` is the pulled file's SHA-256."""
+
+    weights: str
+    cores: int
+    clients: int
+    rates: tuple[Rate, ...]
+
+    def best(self) -> Rate:
+        """The engine and encoding that answer one adapter most often."""
+        return max((each for each in self.rates if each.way == ONE), key=lambda each: each.requests_per_second)
+
+    def of(self, way: str) -> Rate | None:
+        """The figure of many adapters in this way, with the engine and the encoding that are used."""
+        best = self.best()
+        alike = (each for each in self.rates if (each.engine, each.encoding) == (best.engine, best.encoding))
+        return next((each for each in alike if each.way == way), None)
+
+
+@dataclass(frozen=True)
+class Served:
+    """How a base is served: its file, the native server or None for the wheel, and whether adapters are merged.
+
+    `ways` is what that rests on; None where nothing was measured.
+    """
+
+    weights: Path
+    program: str | None
+    encoding: Encoding | None = None
+    ways: Ways | None = None
+
+    @property
+    def merges(self) -> bool:
+        """Whether merged copies were measured to be worth their memory."""
+        together, copies = (self.ways.of(way) if self.ways else None for way in (TOGETHER, COPIES))
+        return bool(together and copies and copies.requests_per_second > _WORTH * together.requests_per_second)
+
+    def copies(self, folder: Path) -> Copies | None:
+        """Where adapters are merged, what makes the copies."""
+        return Copies(folder / WEIGHTS_FILE, self.encoding) if self.merges and self.encoding else None
+
+
+def served(folder: Path, benches: Path) -> Served:
+    """How the base in `folder` is served here."""
+    ways = kept(folder, benches)
+    server = environments.native_server()
+    if ways is None or (ways.best().engine == NATIVE and server is None):
+        return Served(serving_weights(folder), preferred(benches))
+    best = ways.best()
+    program = str(server) if best.engine == NATIVE else None
+    encoding = next(each for each in FAITHFUL if each == best.encoding)
+    weights = folder / encoded_file(encoding)
+    return Served(weights if weights.is_file() else serving_weights(folder), program, encoding, ways)
+
+
+def kept(folder: Path, benches: Path) -> Ways | None:
+    """What was measured of this base on a machine of as many cores."""
+    path = _path(folder, benches)
+    if not path.is_file():
+        return None
+    found = read_record(path, Ways)
+    return found if found.cores == os.cpu_count() else None
+
+
+def measure(folder: Path, benches: Path, adapters: int, seconds: float, progress: Progress) -> Ways:
+    """Measure every way, keep the figures, and leave the base in the encoding that is used.
+
+    Raises `ModelFileError` where the base is none, and what the engines raise.
+    """
+    server = environments.native_server()
+    engines: dict[str, str | None] = {WHEEL: None} | ({NATIVE: str(server)} if server else {})
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".ways.") as work:
+        bench = _Bench(folder, Path(work), seconds, progress)
+        files = bench.adapters(adapters)
+        rates = [bench.one(name, program, each) for name, program in engines.items() for each in FAITHFUL]
+        ways = Ways(weights=file_sha256(folder / WEIGHTS_FILE), cores=os.cpu_count() or 1, clients=CLIENTS,
+                    rates=tuple(rates))  # fmt: skip
+        best = ways.best()
+        if adapters > 1:
+            many = bench.many(best, engines[best.engine], files)
+            ways = Ways(weights=ways.weights, cores=ways.cores, clients=CLIENTS, rates=(*ways.rates, *many))
+    write_record(_path(folder, benches), ways)
+    for each in FAITHFUL:  # what tuning and evaluation stay on is kept as well
+        if encoded_file(each) not in (encoded_file(best.encoding), SERVING_FILE):
+            (folder / encoded_file(each)).unlink(missing_ok=True)
+    return ways
+
+
+def _path(folder: Path, benches: Path) -> Path:
+    return benches / "ways" / f"{folder.name}.json"
+
+
+class _Bench:
+    """One base, measured for so many seconds a way; what is written for that lies in `work`."""
+
+    def __init__(self, folder: Path, work: Path, seconds: float, progress: Progress) -> None:
+        self._folder, self._work, self._seconds, self._progress = folder, work, seconds, progress
+
+    def adapters(self, count: int) -> dict[str, Path]:
+        """Adapters of random weights: they cost what real ones cost."""
+        files = {f"adapter-{at}": self._work / f"{at}.gguf" for at in range(max(1, count))}
+        for at, path in enumerate(files.values()):
+            write_random_adapter(self._folder / WEIGHTS_FILE, path, at)
+        return files
+
+    def one(self, engine: str, program: str | None, encoding: Encoding) -> Rate:
+        """One adapter beside the base in this encoding."""
+        settings = plan(2, _CONTEXT, program=program).settings
+        name, path = "adapter-0", self._work / "0.gguf"
+        with self._progress.step(f"{engine} {encoding} {ONE}"):
+            made = LlamaCpp(self._encoded(encoding), {name: path}, settings)
+            made.start()
+            try:
+                return self._rate(made, engine, encoding, ONE, [name])
+            finally:
+                made.stop()
+
+    def many(self, best: Rate, program: str | None, files: dict[str, Path]) -> Iterator[Rate]:
+        """All adapters beside the base, and all as merged copies."""
+        encoding = next(each for each in FAITHFUL if each == best.encoding)
+        for way, copies in ((TOGETHER, None), (COPIES, Copies(self._folder / WEIGHTS_FILE, encoding))):
+            serving = Serving(self._encoded(encoding), _CONTEXT, program=program, copies=copies)
+            with self._progress.step(f"{best.engine} {encoding} {way}"), _open(serving, files) as pool:
+                yield self._rate(pool, best.engine, encoding, way, list(files))
+
+    def _rate(self, engine: LlamaCpp | Pool, name: str, encoding: str, way: str, adapters: list[str]) -> Rate:
+        load = Load(way, adapters, [1] * len(adapters))
+        ask(engine, load, self._seconds / _WARMING, CLIENTS)
+        seen = ask(engine, load, self._seconds, CLIENTS)
+        return Rate(engine=name, encoding=encoding, way=way, adapters=len(adapters),
+                    requests_per_second=round(seen.rate, 2), requests=seen.requests)  # fmt: skip
+
+    def _encoded(self, encoding: Encoding) -> Path:
+        target = self._folder / encoded_file(encoding)
+        if not target.is_file():
+            reencode(self._folder / WEIGHTS_FILE, target, encoding)
+        return target
+
+
+@contextmanager
+def _open(serving: Serving, files: dict[str, Path]) -> Iterator[Pool]:
+    """A pool with these adapters loaded as they are served for good."""
+    pool = serving.pool(Policy(loaded=len(files), probe_every_s=0, settle_s=0))
+    for name, path in files.items():
+        pool.register(name, path, file_sha256(path))
+    try:
+        pool.start()
+        pool.settle()
+        yield pool
+    finally:
+        pool.stop()
