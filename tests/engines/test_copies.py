@@ -10,6 +10,7 @@ from freehold.engines.copies import Copies
 from freehold.engines.engine import Completion, Sampling
 from freehold.engines.plan import Serving
 from freehold.engines.pool import Policy, Pool
+from freehold.engines.quantise import reencode
 from freehold.engines.random_adapter import write_random_adapter
 from freehold.engines.ways import COPIES, ONE, TOGETHER, kept, measure
 from freehold.errors import ModelFileError, NotFoundError
@@ -37,8 +38,10 @@ def files(smollm2: Path, tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.fixture
-def pool(smollm2: Path, files: dict[str, Path]) -> Iterator[Pool]:
-    made = registered(Serving(smollm2, 128, copies=Copies(smollm2, "BF16")).pool(POLICY), files)
+def pool(smollm2: Path, files: dict[str, Path], tmp_path: Path) -> Iterator[Pool]:
+    base = tmp_path / "base.gguf"
+    reencode(smollm2, base, "BF16")
+    made = registered(Serving(base, 128, copies=Copies(smollm2, "BF16")).pool(POLICY), files)
     made.start()
     yield made
     made.stop()

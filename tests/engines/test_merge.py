@@ -9,7 +9,7 @@ from gguf import GGMLQuantizationType, GGUFReader, dequantize
 from freehold.engines import k_quants
 from freehold.engines.engine import Completion, Sampling
 from freehold.engines.llamacpp import LlamaCpp, Settings
-from freehold.engines.merge import merge
+from freehold.engines.merge import merge, merge_apart
 from freehold.engines.quantise import ENCODINGS, Encoding, reencode
 from freehold.engines.random_adapter import write_random_adapter
 from freehold.errors import ModelFileError
@@ -104,3 +104,8 @@ def test_an_adapter_of_another_shape_is_refused_and_nothing_written(
     with pytest.raises(ModelFileError, match="no whole GGUF file"):
         merge(base, short, tmp_path / "merged.gguf", "F16")
     assert not (tmp_path / "merged.gguf").exists()
+
+
+def test_a_copy_is_merged_in_a_process_of_its_own_and_what_is_wrong_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="is no whole GGUF file"):
+        merge_apart(tmp_path / "base.gguf", tmp_path / "adapter.gguf", tmp_path / "copy.gguf", "BF16")

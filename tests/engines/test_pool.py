@@ -347,3 +347,22 @@ def test_fingerprints_outlive_the_pool_and_catch_what_changed_meanwhile(tmp_path
     house = House(tmp_path, NO_TIMER, shelf=Shelf(tmp_path / "goldens", "this base"))
     with pytest.raises(EngineError, match="its fingerprint is off by"):
         house.pool.start()
+
+
+def test_those_that_come_while_others_settle_are_settled_too(tmp_path: Path) -> None:
+    house = House(tmp_path, Policy(loaded=8, drain_s=5, probe_every_s=0, settle_s=0.02), copies=True)
+    make, names = house.pool._makers.copy.make, list("abcd")  # type: ignore[union-attr]
+
+    def one_comes(files: AdapterFiles) -> Bench:
+        if names:
+            house.add(name := names.pop())
+            house.ask(name)
+        return make(files)  # type: ignore[return-value]
+
+    object.__setattr__(house.pool._makers.copy, "make", one_comes)
+    house.pool.start()
+    house.add("z")
+    house.ask("z")
+    wait_until(lambda: not names and not house.pool._unsettled())
+    assert house.pool.loaded == set("abcdz")
+    house.pool.stop()

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from freehold.engines.engine import Answer, Completion, Piece
 from freehold.engines.llamacpp import LlamaCpp
-from freehold.engines.merge import merge
+from freehold.engines.merge import merge_apart
 from freehold.engines.quantise import Encoding
 from freehold.engines.replica import Replica
 from freehold.errors import NotFoundError
@@ -55,7 +55,7 @@ class Copies:
         target = self.path_of(path)
         made = _made(target)
         if made is None or (made.base, made.adapter) != (self._base, adapter) or not target.is_file():
-            merge(self.pulled, path, target, self.encoding)
+            merge_apart(self.pulled, path, target, self.encoding)
             made = Made(base=self._base, adapter=adapter, sha256=file_sha256(target))
             write_record(_beside(target), made)  # last: without it the copy is made anew
         return Copy(target, made.sha256)

@@ -372,17 +372,19 @@ class Pool:
                 self._settler.start()
 
     def _settle_in_time(self) -> None:
-        """Settle when no adapter has come for a while, or too many have."""
-        try:
-            while self._open and (rest := self._loaded_at + self._policy.settle_s - time.monotonic()) > 0:
-                if len(self._unsettled()) > _MOST_APART:
-                    break
+        """Settle when no adapter has come for a while, or too many have; again where others have come meanwhile."""
+        tried = set[str]()
+        while self._open and not tried >= (names := set(self._unsettled())):
+            rest = self._loaded_at + self._policy.settle_s - time.monotonic()
+            if rest > 0 and len(names) <= _MOST_APART:
                 time.sleep(min(rest, 0.5))
-            self.settle()
-        except Exception:
-            log.exception("adapters stay in engines of their own")
-        finally:
-            self._settler = None
+                continue
+            tried = names
+            try:
+                self.settle()
+            except Exception as error:
+                log.error("adapters stay where they are: %s", error, exc_info=not isinstance(error, FreeholdError))
+        self._settler = None
 
     def _unsettled(self) -> list[str]:
         """Adapters that are not served as they shall be for good."""
