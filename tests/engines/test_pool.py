@@ -12,7 +12,8 @@ import pytest
 from freehold.engines.adapters import AdapterFiles
 from freehold.engines.engine import Answer, Completion, Sampling, TokenLogprob
 from freehold.engines.fake import Fake
-from freehold.engines.pool import Maker, Makers, Policy, Pool
+from freehold.engines.generation import Maker, Makers
+from freehold.engines.pool import Policy, Pool
 from freehold.engines.probes import Shelf
 from freehold.errors import EngineError, ModelFileError, NotFoundError, ResourceError, UserError
 

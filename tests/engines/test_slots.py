@@ -86,14 +86,12 @@ def test_the_next_group_waits_whole_while_one_is_decoded_and_none_dribbles_in() 
     assert table.in_flight == 2 * FULL
 
 
-def test_the_adapter_for_which_most_wait_opens_the_next_group() -> None:
-    assert let_in(slots(each=16), "abcccbbb" + "z") == "bbbbcccaz"
-
-
-def test_engines_that_take_turns_let_in_full_groups_and_none_is_forgotten() -> None:
+def test_engines_that_take_turns_let_in_full_groups_the_oldest_request_first() -> None:
     turns, order = Turns(1), list[str]()
     tables = {name: Slots(1, 16, lambda child: True, turns) for name in "abc"}
-    waiting = {name: [_Waiting(None, None) for _ in range(20)] for name in "abc"}
+    waiting = {
+        name: [_Waiting(None, None, since=3 * at + place) for at in range(20)] for place, name in enumerate("abc")
+    }
     for name, table in tables.items():
         table._waiting.extend(waiting[name])
         table._let_in()
@@ -106,7 +104,7 @@ def test_engines_that_take_turns_let_in_full_groups_and_none_is_forgotten() -> N
         order.append(name)
         table._give(slot)
     runs = [(name, len(list(run))) for name, run in groupby(order)]
-    assert runs == [("a", 16), ("b", 8), ("c", 8), ("a", 4), ("b", 8), ("c", 8), ("b", 4), ("c", 4)]
+    assert runs == [("a", 16), ("b", 8), ("c", 8), ("b", 8), ("c", 8), ("a", 4), ("b", 4), ("c", 4)]
     assert {name: order.count(name) for name in "abc"} == {"a": 20, "b": 20, "c": 20}
     assert not any(table.in_flight for table in tables.values())
 

@@ -17,8 +17,9 @@ from msgspec.structs import replace
 from freehold.engines.adapters import AdapterFiles
 from freehold.engines.copies import Copies, Merged
 from freehold.engines.fits import check_adapters, shape_of
+from freehold.engines.generation import Check, Make, Maker, Makers
 from freehold.engines.llamacpp import LlamaCpp, Settings
-from freehold.engines.pool import Check, Make, Maker, Makers, Policy, Pool
+from freehold.engines.pool import Policy, Pool
 from freehold.engines.probes import Shelf
 from freehold.engines.slots import Turns
 from freehold.errors import ResourceError

@@ -11,13 +11,13 @@ errors, and a new one is started from the files.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from freehold.engines.adapters import AdapterFiles
 from freehold.engines.engine import Answer, Completion, Piece
+from freehold.engines.generation import Generation, Maker, Makers
 from freehold.engines.probes import Goldens, Probed, Shelf
 from freehold.errors import EngineError, FreeholdError, NotFoundError, UserError
 from freehold.records import Record
@@ -26,37 +26,6 @@ log = logging.getLogger(__name__)
 
 _BELIEVED_S = 5.0  # how long an adapter that could not be loaded is not tried again
 _MOST_APART = 8  # newcomers in engines of their own; with more, they are settled without waiting for a pause
-
-
-Make = Callable[[AdapterFiles], Probed]
-"""Makes the engine that holds these adapters; nothing is started yet."""
-
-Check = Callable[[AdapterFiles], None]
-"""Raises `ResourceError` where the memory at hand does not suffice for one more engine with these adapters."""
-
-
-def _nothing(files: AdapterFiles) -> None:
-    """No memory is counted."""
-
-
-@dataclass(frozen=True)
-class Maker:
-    """How an engine is made, and what is checked before."""
-
-    make: Make
-    check: Check = _nothing
-
-
-@dataclass(frozen=True)
-class Makers:
-    """What serves: `alone` the small engine of a newcomer, `together` the one of many adapters, the base among them.
-
-    `copy` makes the engine of one adapter for good, where adapters do not stay together.
-    """
-
-    together: Maker
-    alone: Maker
-    copy: Maker | None = None
 
 
 class Policy(Record, frozen=True, kw_only=True):
@@ -71,18 +40,6 @@ class Policy(Record, frozen=True, kw_only=True):
     settle_s: float = 10.0
 
 
-class _Generation:
-    """One engine, the adapters that it was started with (by name, with their digests), those of them that it answers
-    for, and how many answers it has under way. `alone`: it answers for one adapter and not for the base.
-    """
-
-    def __init__(self, engine: Probed, held: Mapping[str, str], alone: bool = False, settled: bool = True) -> None:
-        self.engine, self.held, self.alone, self.settled = engine, dict(held), alone, settled
-        self.names = set(held)
-        self.in_flight = 0
-        self.suspect = ""  # why it is quarantined
-
-
 class Pool:
     """An `Engine` over all registered adapters. `shelf` keeps golden fingerprints from one life to the next."""
 
@@ -94,7 +51,7 @@ class Pool:
         self._used: dict[str, float] = {}
         self._failed: dict[str, tuple[FreeholdError, float]] = {}  # why, and until when that is believed
         self._wanted: set[str] = set()
-        self._serving: list[_Generation] = []  # the first also answers as the base
+        self._serving: list[Generation] = []  # the first also answers as the base
         self._changed = threading.Condition()
         self._loading = threading.Lock()
         self._loader: threading.Thread | None = None
@@ -156,7 +113,7 @@ class Pool:
     def complete(self, request: Completion) -> Answer:
         with self._holding(request.adapter) as generation:
             answer = generation.engine.complete(request)
-        _refuse_suspect(generation)
+        generation.refuse()
         if request.adapter is not None and answer.adapter != generation.held[request.adapter]:
             raise EngineError(f"the engine answered with adapter {answer.adapter} where {request.adapter} was asked")
         return answer
@@ -164,7 +121,7 @@ class Pool:
     def stream(self, request: Completion) -> Iterator[Piece]:
         with self._holding(request.adapter) as generation:
             for piece in generation.engine.stream(request):
-                _refuse_suspect(generation)
+                generation.refuse()
                 yield piece
 
     def tokenize(self, text: str) -> Sequence[int]:
@@ -189,7 +146,7 @@ class Pool:
             if generation in self._serving and not generation.suspect:
                 self._prove(generation)
 
-    def _prove(self, generation: _Generation) -> None:
+    def _prove(self, generation: Generation) -> None:
         with self._changed:
             generation.in_flight += 1
         try:
@@ -202,12 +159,12 @@ class Pool:
             log.error("quarantined: %s", generation.suspect)
             self._replace(generation)
 
-    def _proven(self, generation: _Generation) -> dict[str | None, str | None]:
+    def _proven(self, generation: Generation) -> dict[str | None, str | None]:
         """What a probe of this engine asks for: its adapters, and the base where it answers for that."""
         base: dict[str | None, str | None] = {} if generation.alone else {None: None}
         return base | {name: generation.held[name] for name in sorted(generation.names)}
 
-    def _replace(self, caught: _Generation) -> None:
+    def _replace(self, caught: Generation) -> None:
         """New engines from the files in the place of a quarantined one."""
         with self._changed:
             if caught not in self._serving:
@@ -233,7 +190,7 @@ class Pool:
     # Who answers
 
     @contextmanager
-    def _holding(self, adapter: str | None) -> Iterator[_Generation]:
+    def _holding(self, adapter: str | None) -> Iterator[Generation]:
         """The engine that holds `adapter`, kept from being stopped while the block runs."""
         with self._changed:
             generation = self._await(adapter)
@@ -245,13 +202,13 @@ class Pool:
         finally:
             self._let_go(generation)
 
-    def _let_go(self, generation: _Generation) -> None:
+    def _let_go(self, generation: Generation) -> None:
         with self._changed:
             generation.in_flight -= 1
             if not generation.in_flight:
                 self._changed.notify_all()
 
-    def _await(self, adapter: str | None) -> _Generation:
+    def _await(self, adapter: str | None) -> Generation:
         while True:
             if not self._open:
                 raise EngineError("the pool is stopped")
@@ -261,13 +218,13 @@ class Pool:
                 raise self._failed[adapter][0]
             found = self._holder(adapter)
             if found is not None:
-                _refuse_suspect(found)
+                found.refuse()
                 return found
             if adapter is not None:
                 self._want(adapter)
             self._changed.wait()
 
-    def _holder(self, adapter: str | None) -> _Generation | None:
+    def _holder(self, adapter: str | None) -> Generation | None:
         if adapter is None:
             return self._serving[0] if self._serving else None
         digest = self._digests[adapter]
@@ -320,12 +277,12 @@ class Pool:
         with self._changed:
             return name in self._paths and self._holder(name) is None
 
-    def _newcomer(self, name: str) -> _Generation:
+    def _newcomer(self, name: str) -> Generation:
         """A small engine with one adapter, started and proven."""
         file = self._known().only(name)
         file.checked()
         self._makers.alone.check(file)
-        generation = _Generation(self._makers.alone.make(file), file.digests, alone=True, settled=False)
+        generation = Generation(self._makers.alone.make(file), file.digests, alone=True, settled=False)
         self._goldens.start(generation.engine, self._proven(generation), alone=True)
         return generation
 
@@ -333,7 +290,7 @@ class Pool:
         with self._changed:
             return AdapterFiles(dict(self._paths), dict(self._digests))
 
-    def _add(self, generation: _Generation) -> None:
+    def _add(self, generation: Generation) -> None:
         """Let this engine answer for its adapters, and keep to the budget."""
         with self._changed:
             if not self._open:
@@ -411,7 +368,7 @@ class Pool:
             if file.paths:
                 file.checked()
                 copy.check(file)
-                generation = _Generation(copy.make(file), file.digests, alone=True)
+                generation = Generation(copy.make(file), file.digests, alone=True)
                 self._goldens.start(generation.engine, self._proven(generation), alone=False)
                 with self._loading:
                     self._add(generation)
@@ -419,7 +376,7 @@ class Pool:
         if base.held and not base.names:
             self._switch(self._prepare(()), (base,))
 
-    def _prepare(self, names: Iterable[str]) -> _Generation:
+    def _prepare(self, names: Iterable[str]) -> Generation:
         """A started and proven engine with all of these whose files are sound."""
         known = self._known()
         sound = [name for name in names if name in known.paths and _is_sound(known.only(name))]
@@ -427,12 +384,12 @@ class Pool:
         self._makers.together.check(files)
         if files.paths:
             self._goldens.take(files)
-        generation = _Generation(self._makers.together.make(files), files.digests)
+        generation = Generation(self._makers.together.make(files), files.digests)
         self._goldens.start(generation.engine, self._proven(generation), alone=not files.paths)
         self.loads += 1
         return generation
 
-    def _switch(self, generation: _Generation, replaced: Sequence[_Generation] = ()) -> None:
+    def _switch(self, generation: Generation, replaced: Sequence[Generation] = ()) -> None:
         """Let new requests go to `generation`; those before it finish what they have begun and are stopped."""
         with self._changed:
             if not self._open:
@@ -444,10 +401,10 @@ class Pool:
         for each in replaced:
             self._retire_soon(each)
 
-    def _retire_soon(self, generation: _Generation) -> None:
+    def _retire_soon(self, generation: Generation) -> None:
         threading.Thread(target=self._retire, args=(generation,), daemon=True).start()
 
-    def _retire(self, generation: _Generation) -> None:
+    def _retire(self, generation: Generation) -> None:
         with self._changed:
             if not self._changed.wait_for(lambda: not generation.in_flight, self._policy.drain_s):
                 log.warning("an engine is stopped with %d answers under way", generation.in_flight)
@@ -462,8 +419,3 @@ def _is_sound(file: AdapterFiles) -> bool:
         log.error("an adapter that was loaded is dropped: %s", error)
         return False
     return True
-
-
-def _refuse_suspect(generation: _Generation) -> None:
-    if generation.suspect:
-        raise EngineError(f"{generation.suspect}; it is quarantined and is being replaced")
