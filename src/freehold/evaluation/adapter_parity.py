@@ -12,6 +12,7 @@ import msgspec
 
 from freehold.data import freeze
 from freehold.engines import environments
+from freehold.engines.adapters import adapter_sha256
 from freehold.engines.engine import Constraint, JsonSchema, Labels
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.merge import merge
@@ -132,8 +133,15 @@ class Bench:
 
     @contextmanager
     def _served(self) -> Iterator[Voice]:
+        """As the gateway serves it for good: beside its base, or merged into a copy, made where there is none."""
         found = served(self._base_folder, self.workspace.benches)
-        with self._beside(found.program, found.weights) as voice:
+        copies, path = found.copies(self._base_folder), self._adapter_folder / ADAPTER_GGUF
+        if copies is None:
+            opened = self._beside(found.program, found.weights)
+        else:
+            copy = copies.of(adapter_sha256(self.manifest.digest, path), path)
+            opened = self._voice(copy.path, {}, None, found.program)
+        with opened as voice:
             yield voice
 
     @contextmanager
@@ -189,7 +197,7 @@ def setting(workspace: Workspace, base: Base) -> str:
     """What a base's adapters are served with now: the base, its encoding, and the engine."""
     found = served(workspace.models / base.name, workspace.benches)
     engine = f"native {Path(found.program).stat().st_size}" if found.program else f"xllamacpp {version('xllamacpp')}"
-    return digest([base.digest, found.weights.name, engine])
+    return digest([base.digest, found.weights.name, engine, *(["merged"] if found.merges else [])])
 
 
 def engines_here() -> tuple[str, ...]:
