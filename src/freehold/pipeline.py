@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from freehold import plan
 from freehold.catalogue import card, fit, gate, model, pull, rights, selection
@@ -23,9 +24,10 @@ from freehold.catalogue.rights import Behind
 from freehold.data import build as data
 from freehold.data import canaries, freeze, leakage
 from freehold.decision import certificate, power
+from freehold.engines.fits import OVERFLOWS_F16, shape_of
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.on_demand import OnDemand
-from freehold.engines.quantise import reencode
+from freehold.engines.quantise import Encoding, reencode
 from freehold.engines.remote import Remote
 from freehold.errors import EngineError, UserError
 from freehold.evaluation import adapter_parity, beside, memorised, pins, report_html
@@ -72,7 +74,16 @@ from freehold.store.answers import Answers
 from freehold.store.database import connect
 from freehold.store.deployments import AdapterTarget, BaseTarget, ClassifierTarget, Deployment, RemoteTarget, Target
 from freehold.store.documents import Documents
-from freehold.store.layout import ADAPTER_GGUF, MANIFEST_FILE, SERVING_FILE
+from freehold.store.layout import (
+    ADAPTER_GGUF,
+    FAITHFUL,
+    MANIFEST_FILE,
+    SMALL,
+    WIDE,
+    encoded_file,
+    passed,
+    serving_weights,
+)
 from freehold.store.workspace import Workspace
 from freehold.tuning import adapter, recipe
 from freehold.tuning import search as searching
@@ -281,7 +292,7 @@ class Flow:
         candidate = Candidate(
             name=f"prompted {base.name}",
             kind=CandidateKind.PROMPTED,
-            digest=digest(["prompted", base.digest, prompt, _engine_version()]),
+            digest=digest(["prompted", base.digest, prompt, self._engine_version(base)]),
             base=base.name,
             parameters=base.parameters,
         )
@@ -355,7 +366,7 @@ class Flow:
         candidate = Candidate(
             name=f"tuned {base.name}",
             kind=CandidateKind.TUNED,
-            digest=digest(["tuned", manifest.digest, _engine_version()]),
+            digest=digest(["tuned", manifest.digest, self._engine_version(base)]),
             base=base.name,
             adapter=manifest.digest,
             parameters=base.parameters,
@@ -385,7 +396,7 @@ class Flow:
         asked = sets.sets(self._file.resolve(guard.questions) if guard.questions else None)
         folder, adapters = self._workspace.models / base.name, self._workspace.adapters / manifest.digest
         with self._engine(base, {manifest.digest: adapters / ADAPTER_GGUF}) as engine:
-            identity = (base.digest, _engine_version())
+            identity = (base.digest, self._engine_version(base))
             before = Speaker(base.name, identity, engine, None, Continuations(folder))
             tuned, scores = (*identity, manifest.digest), Continuations(folder, adapters)
             after = Speaker(f"tuned {base.name}", tuned, engine, manifest.digest, scores)
@@ -534,13 +545,19 @@ class Flow:
         return OnDemand(LlamaCpp(self._serving_weights(base), adapters, settings))
 
     def _serving_weights(self, base: Base) -> Path:
-        """The base in the encoding that is answered from fastest at the same quality (bench/serving.py)."""
+        """The base as it is served: in the encoding that was chosen, else in one that answers as the trainer."""
         folder = self._workspace.models / base.name
-        target = folder / SERVING_FILE
+        found = passed(folder)
+        encoding = found.encodings[0] if found else _faithful(base, folder / base.weights.name)
+        target = folder / encoded_file(encoding)
         if not target.exists():
             with self._progress.step("re-encode"):
-                reencode(folder / base.weights.name, target, "Q8_0")
-        return target
+                reencode(folder / base.weights.name, target, msgspec.convert(encoding, Encoding))
+        return serving_weights(folder)
+
+    def _engine_version(self, base: Base) -> str:
+        """What computes the answers, so that others are not taken for them."""
+        return f"xllamacpp {version('xllamacpp')} {self._serving_weights(base).name}"
 
     def _stage(self, name: str, inputs: str, kept: Callable[[str], Path], work: Callable[[], str]) -> str:
         """The stage's output: on record for these inputs, or worked out now and recorded.
@@ -592,5 +609,8 @@ def _children() -> int:
     return min(os.cpu_count() or 1, 8)
 
 
-def _engine_version() -> str:
-    return f"xllamacpp {version('xllamacpp')} Q8_0"
+def _faithful(base: Base, weights: Path) -> str:
+    """The encoding that answers as the trainer (docs/export.md), where it takes a quarter of the memory at most."""
+    if 2 * base.parameters > psutil.virtual_memory().total / 4:
+        return SMALL
+    return WIDE if shape_of(weights).architecture.startswith(OVERFLOWS_F16) else FAITHFUL

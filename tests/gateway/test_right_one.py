@@ -114,6 +114,23 @@ def test_header_and_usage_row_name_the_adapter(home: Home) -> None:
     assert [each.answered_by for each in reversed(home.house.kept())] == [said["a"][1], said["b"][1]]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_header_and_usage_row_carry_the_whole_digest_of_the_file_that_the_engine_used(
+    home: Home, workspace: Workspace, stream: bool
+) -> None:
+    ask = home.client.chat.completions.with_raw_response.create
+    for name, digest in (("a", A), ("b", B)):
+        raw: Any = ask(model=name, messages=ASK, max_tokens=12, stream=stream)
+        list(raw.parse()) if stream else raw.parse()
+        wanted = file_sha256(workspace.adapters / digest / ADAPTER_GGUF)
+        assert raw.headers["x-freehold-adapter"] == wanted
+        assert home.house.attempts()[-1].adapter == wanted
+    messages: Any = {"model": "a", "max_tokens": 8, "messages": ASK}
+    translated = home.client.post("/messages", body=messages, cast_to=object)
+    assert translated
+    assert home.house.attempts()[-1].adapter == file_sha256(workspace.adapters / A / ADAPTER_GGUF)
+
+
 def test_two_files_swapped_on_disk_are_refused_and_the_request_falls_back(closed: Home, workspace: Workspace) -> None:
     one, other = (workspace.adapters / each / ADAPTER_GGUF for each in (A, B))
     aside = one.with_suffix(".aside")

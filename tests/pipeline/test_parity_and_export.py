@@ -16,13 +16,14 @@ from freehold.data import freeze
 from freehold.engines.random_adapter import write_random_adapter
 from freehold.errors import ModelFileError, NotFoundError, RefusedError, UserError
 from freehold.evaluation import adapter_parity, parity
+from freehold.evaluation.adapter_parity import Wanted
 from freehold.evaluation.parity import Figures, Parity
 from freehold.evaluation.statistics import wilson
 from freehold.progress import SILENT
 from freehold.records import AdapterManifest, Base, Message
 from freehold.render import ChatTemplate, Prompt, Renderer
 from freehold.store import exports
-from freehold.store.layout import ADAPTER_GGUF, BASE_FILE, WEIGHTS_FILE
+from freehold.store.layout import ADAPTER_GGUF, BASE_FILE, WEIGHTS_FILE, encoded_file, passed, serving_weights
 from freehold.store.taints import Taint, mark
 from freehold.store.workspace import Workspace, file_sha256, read_record
 from freehold.tuning import adapter
@@ -50,15 +51,23 @@ def tuned(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Wo
 @pytest.fixture(scope="module")
 def compared(tuned: tuple[Workspace, AdapterManifest]) -> Parity:
     workspace, manifest = tuned
-    return adapter_parity.measured(workspace, manifest, ("F16", "Q4_0"), SILENT, most=12)
+    return adapter_parity.measured(
+        workspace, manifest, Wanted(merged=("F16", "Q4_0"), as_trained=True), SILENT, most=12
+    )
 
 
 def test_every_way_is_compared_with_the_trainer_on_held_out_data(compared: Parity) -> None:
-    assert [each.name for each in compared.ways] == [adapter_parity.SERVED, "merged F16", "merged Q4_0"]
+    assert [each.name for each in compared.ways] == [
+        adapter_parity.AS_TRAINED,
+        adapter_parity.SERVED,
+        "merged F16",
+        "merged Q4_0",
+    ]
     assert compared.examples == 12
-    served, exact, coarse = compared.ways
-    assert served.ids_differ == exact.ids_differ == 0
-    assert exact.drift < 0.1
+    trained, served, exact, coarse = compared.ways
+    assert trained.ids_differ == served.ids_differ == exact.ids_differ == 0
+    assert served.drift < 0.05
+    assert exact.drift < 0.05
     assert coarse.drift > exact.drift
     assert exact.passes
     assert all(each.agreement.n == 12 and each.answer_ms > 0 for each in compared.ways)
@@ -107,6 +116,23 @@ def test_under_ninety_nine_percent_is_refused_with_the_reason() -> None:
         parity.fastest(_parity(_figures("x", 197, 200, 1)), ["x"])
 
 
+def test_a_base_is_served_in_the_quickest_encoding_that_all_its_adapters_pass(
+    tuned: tuple[Workspace, AdapterManifest], tmp_path: Path
+) -> None:
+    one = _parity(_figures("a", 200, 200, 9), _figures("b", 198, 200, 5), _figures("c", 190, 200, 1))
+    other = _parity(_figures("a", 200, 200, 9), _figures("b", 199, 200, 6), _figures("c", 200, 200, 1))
+    assert parity.passing([one, other], ["a", "b", "c"]) == ["b", "a"]
+    with pytest.raises(RefusedError, match=r"c: 95\.0% of 200 .* \(10 differ; 95 % interval 91"):
+        parity.passing([one, other], ["c"])
+    ours = Workspace(tmp_path / ".freehold")
+    shutil.copytree(tuned[0].root, ours.root)
+    folder = ours.models / "smollm2-135m-instruct"
+    chosen = adapter_parity.choose_beside(ours, "smollm2-135m-instruct", SILENT, most=8)
+    assert chosen == passed(folder)
+    assert serving_weights(folder) == folder / encoded_file(chosen.encodings[0])
+    assert tuned[1].digest[:12] in chosen.reason
+
+
 def test_before_a_deployment_it_is_compared_once(
     tuned: tuple[Workspace, AdapterManifest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +170,7 @@ def test_free_text_is_judged_by_its_log_probabilities(drift: float, words: str |
     refusal = adapter_parity.unlike(figures, labelled=False)
     assert (refusal is None) == (words is None)
     assert (words or "") in (refusal or "")
-    for same, n, refused in ((98, 100, False), (96, 100, True), (7, 8, False), (6, 8, True)):
+    for same, n, refused in ((198, 200, False), (197, 200, True), (8, 8, False), (7, 8, True)):
         assert (adapter_parity.unlike(_figures("x", same, n, 1), labelled=True) is not None) == refused
     constant = msgspec.structs.replace(_figures("x", 100, 100, 1), drift=5.0)
     assert "5.0 nats from the trainer's; at most 0.5" in (adapter_parity.unlike(constant, labelled=True) or "")

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from freehold.cli.output import as_json, say, table
@@ -13,7 +14,7 @@ from freehold.engines import environments
 from freehold.engines.bench import Bench, Level, measure
 from freehold.engines.contract import check
 from freehold.engines.llamacpp import LlamaCpp
-from freehold.engines.native import NATIVE, WHEEL, gain
+from freehold.engines.native import NATIVE, WHEEL, gain, preferred
 from freehold.engines.plan import plan
 from freehold.engines.registry import ENGINES, installed
 from freehold.engines.serving import serving_plan
@@ -95,10 +96,16 @@ def bench(
     adapters: Annotated[
         int, typer.Option(min=0, help="Also measure how so many adapters of a pulled base are served best.")
     ] = 0,
+    speculate: Annotated[
+        str | None, typer.Option(help="Only compare: without and with speculative decoding, such as ngram-simple.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Tokens a second and time to first token on this machine; with --adapters, the best way to serve many."""
     counts, workspace = _counts(clients), Workspace.here()
+    if speculate is not None:
+        compared = _speculating(_weights(workspace, base), counts, seconds, speculate)
+        return as_json(compared) if json else None
     if adapters and not (workspace.models / base / WEIGHTS_FILE).is_file():
         raise ModelFileError(f"{base}: no such base here; `freehold pull {base}` fetches it, and --adapters needs one")
     found = _bench_all(_weights(workspace, base), counts, seconds, quiet=json)
@@ -142,9 +149,25 @@ def _bench_all(weights: Path, counts: list[int], seconds: float, quiet: bool = F
     return found
 
 
-def _measured(kind: str, program: str | None, weights: Path, counts: list[int], seconds: float) -> Bench:
+def _speculating(weights: Path, counts: list[int], seconds: float, method: str) -> list[Bench]:
+    """What serves here without and with speculative decoding, one after the other; nothing of it is kept."""
+    program = preferred(Workspace.here().benches)
+    kind = NATIVE if program else WHEEL
+    plain = _measured(kind, program, weights, counts, seconds)
+    drafting = _measured(f"{kind}, {method}", program, weights, counts, seconds, method)
+    for each in (plain, drafting):
+        _show(each)
+    ratio = drafting.levels[-1].tokens_per_second / plain.levels[-1].tokens_per_second
+    say(f"{method}: {ratio:.2f} times the tokens a second at {counts[-1]} clients")
+    return [plain, drafting]
+
+
+def _measured(
+    kind: str, program: str | None, weights: Path, counts: list[int], seconds: float, method: str | None = None
+) -> Bench:
     """One llama.cpp measured; a native one is put to the contract first. Raises `EngineError` where it breaks it."""
-    engine = LlamaCpp(weights, settings=plan(0, _CONTEXT, program=program).settings)
+    settings = msgspec.structs.replace(plan(0, _CONTEXT, program=program).settings, speculate=method)
+    engine = LlamaCpp(weights, settings=settings)
     engine.start()
     levels: list[Level] = []
     try:

@@ -48,14 +48,21 @@ def export(
     table(["file", "sha256"], [[path, sha256[:16]] for path, sha256 in made.files.items()])
 
 
-def parity(
+def parity(  # noqa: PLR0913 (one parameter an option)
     name: NameArgument,
     encodings: Annotated[str, typer.Option(help="Merged copies to compare, with commas; empty for none.")] = _DEFAULT,
     engines: Annotated[
         str | None,
         typer.Option(help="wheel, native, vllm, with commas; left out: what is installed and does not serve."),
     ] = None,
-    examples: Annotated[int, typer.Option(min=1, help="At most so many held-out examples.")] = 200,
+    beside: Annotated[
+        str,
+        typer.Option(help="Encodings of the base to compare the adapter beside, such as BF16,Q8_0; empty for none."),
+    ] = "",
+    choose: Annotated[
+        bool, typer.Option("--choose", help="Serve its base in the quickest encoding that every adapter of it passes.")
+    ] = False,
+    examples: Annotated[int, typer.Option(min=1, help="At most so many examples that were not trained on.")] = 200,
     json: JsonOption = False,
 ) -> None:
     """Compare every way of serving an adapter with the trainer; exit 3 where the one that is served differs."""
@@ -65,13 +72,20 @@ def parity(
 
     workspace = Workspace.here()
     manifest = adapters_of(workspace, name)[0]
-    wanted = adapter_parity.encodings_of(encodings)
+    if choose:
+        chosen = adapter_parity.choose_beside(workspace, manifest.base, Terminal(), examples)
+        as_json(chosen) if json else say(
+            f"{manifest.base} may be served in {', '.join(chosen.encodings)}: {chosen.reason}"
+        )
+        return
     others = adapter_parity.engines_unserved(workspace) if engines is None else adapter_parity.engines_of(engines)
-    found = adapter_parity.measured(workspace, manifest, wanted, Terminal(), examples, others)
+    merged, aside = adapter_parity.encodings_of(encodings), adapter_parity.encodings_of(beside)
+    wanted = adapter_parity.Wanted(merged=merged, beside=aside, engines=others, as_trained=True)
+    found = adapter_parity.measured(workspace, manifest, wanted, Terminal(), examples)
     if json:
         as_json(found)
     else:
-        say(f"{found.task}, adapter {found.adapter[:12]}: {found.examples} held-out examples, against the trainer")
+        say(f"{found.task}, adapter {found.adapter[:12]}: {found.examples} examples, against the trainer in float32")
         table(
             ["way", "same answers", "95 % interval", "drift (nats)", "most", "other ids", "ms an answer", "passes"],
             [

@@ -45,6 +45,9 @@ def serve(  # noqa: PLR0913 (one parameter an option)
     traces: Annotated[
         str | None, typer.Option(help="An OTLP collector, such as http://127.0.0.1:4318: send OpenTelemetry traces.")
     ] = None,
+    speculate: Annotated[
+        str | None, typer.Option(help="Draft free text ahead: a method of llama.cpp's, such as ngram-simple.")
+    ] = None,
     require_keys: Annotated[bool, typer.Option("--require-keys", help="Answer only callers with a fh_ key.")] = False,
 ) -> None:
     """Answer OpenAI's API on this machine until Ctrl-C or SIGTERM, with the console beside it."""
@@ -77,6 +80,7 @@ def serve(  # noqa: PLR0913 (one parameter an option)
         traces=traces,
         workers=workers,
         keeper_apart=True,
+        speculate=speculate,
     )
     gateway.check_address(settings)
     if upstream_guardrails is not None:
@@ -90,8 +94,14 @@ def serve(  # noqa: PLR0913 (one parameter an option)
         if workers > 1:
             from freehold.gateway.workers import run
 
-            return run(workspace, settings, backends.of(workspace), ready, f"{Console.__module__}:{Console.__name__}")
-        gateway.serve(workspace, settings, backends.of(workspace), ready, Console)
+            return run(
+                workspace,
+                settings,
+                backends.of(workspace, speculate),
+                ready,
+                f"{Console.__module__}:{Console.__name__}",
+            )
+        gateway.serve(workspace, settings, backends.of(workspace, speculate), ready, Console)
 
 
 def _announce(settings: "Settings", workspace: Workspace, token: str | None, names: list[str]) -> None:

@@ -44,7 +44,10 @@ def usage(
             writer.writerow([*row, exact(line.cost) if line.currency else "", line.currency or "", line.unpriced])
     else:
         costs = [money(line.cost, line.currency) if line.currency else "unknown" for line in lines]
-        table([*wanted, *_FIGURES, "cost"], [[*row, cost] for row, cost in zip(rows, costs, strict=True)])
+        ends = [[_cached(line), cost] for line, cost in zip(lines, costs, strict=True)]
+        table(
+            [*wanted, *_FIGURES, "prompt cached", "cost"], [[*row, *end] for row, end in zip(rows, ends, strict=True)]
+        )
         _say_unverified({line.model for line in lines if line.model})
 
 
@@ -63,6 +66,11 @@ def _say_unverified(models: set[str]) -> None:
 
 def _figures(line: "Line") -> list[int]:
     return [getattr(line, name) for name in _FIGURES]
+
+
+def _cached(line: "Line") -> str:
+    """The prefix cache's hit rate: the share of prompt tokens that were not computed again."""
+    return f"{line.cached_tokens / line.input_tokens:.0%}" if line.input_tokens else "–"
 
 
 def _line_document(line: "Line") -> dict[str, object]:

@@ -100,7 +100,8 @@ class Merged:
 
     def stream(self, request: Completion) -> Iterator[Piece]:
         for piece in self._engine.stream(self._plain(request)):
-            yield piece if piece.answer is None else replace(piece, answer=self._named(piece.answer))
+            answer = piece.answer and self._named(piece.answer)
+            yield replace(piece, answer=answer, adapter=self._adapter)
 
     def ask_each(self, request: Completion) -> list[Answer]:
         return [self._named(answer) for answer in self._engine.ask_each(self._plain(request))]

@@ -87,12 +87,13 @@ class Answer(Record, frozen=True, kw_only=True):
 class Piece(Record, frozen=True, kw_only=True):
     """A part of an answer as it is decoded, with the `logprobs` of its tokens where they were asked for.
 
-    The last piece, and only it, carries the whole `answer`.
+    The last piece, and only it, carries the whole `answer`. `adapter` is what it will be in the answer.
     """
 
     text: str
     answer: Answer | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    adapter: str | None = None
 
 
 class Engine(Protocol):

@@ -9,6 +9,7 @@ from freehold.errors import ModelFileError
 from freehold.records import Record
 
 _KV_BYTES = 2  # f16
+OVERFLOWS_F16 = ("gemma",)  # architectures whose activations pass 65,504: they are to be computed in bfloat16
 
 
 class Shape(Record, frozen=True, kw_only=True):

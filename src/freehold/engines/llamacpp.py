@@ -173,7 +173,7 @@ class LlamaCpp:
     def stream(self, request: Completion) -> Iterator[Piece]:
         if self._trees.of(request.sampling) is not None:  # whole at once: nothing of it is known before its forks are
             answer = self.complete(request)
-            yield Piece(text=answer.text, answer=answer)
+            yield Piece(text=answer.text, answer=answer, adapter=answer.adapter)
             return
         begun, text, probable = time.monotonic(), "", []
         body = self._body(request) | {"stream": True, "stop": list(request.sampling.stop)}
@@ -187,7 +187,8 @@ class LlamaCpp:
                 if event["stop"]:
                     whole = event | {"content": text, wire.PROBABILITIES: probable}
                     last = self._answer(request, reach, whole, begun)
-                yield Piece(text=event["content"], answer=last, logprobs=wire.logprobs({wire.PROBABILITIES: told}))
+                scores, used = wire.logprobs({wire.PROBABILITIES: told}), _used(request, reach)
+                yield Piece(text=event["content"], answer=last, logprobs=scores, adapter=used)
                 if last is not None:
                     return
         raise EngineError("llama.cpp closed the connection in the middle of an answer")
@@ -201,7 +202,7 @@ class LlamaCpp:
             cached_tokens=result["timings"]["cache_n"],
             finish_reason="length" if result["stop_type"] == "limit" else "stop",
             latency_ms=(time.monotonic() - begun) * 1000,
-            adapter=reach.digests[request.adapter] if request.adapter is not None else None,
+            adapter=_used(request, reach),
             logprobs=wire.logprobs(result),
         )
 
@@ -214,6 +215,11 @@ class LlamaCpp:
             except GoneError as error:
                 cause = error
         raise EngineError(f"llama.cpp went away before it answered ({cause})")
+
+
+def _used(request: Completion, reach: Reach) -> str | None:
+    """The SHA-256 of the adapter file that this child loaded under the request's name for it."""
+    return reach.digests[request.adapter] if request.adapter is not None else None
 
 
 def _setup(weights: Path, settings: Settings) -> Setup:

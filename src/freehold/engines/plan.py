@@ -98,13 +98,17 @@ def newcomer(settings: Settings) -> Settings:
 
 @dataclass(frozen=True)
 class Serving:
-    """One base as it is served: its weights, tokens of context a request, log, native server, and merged copies."""
+    """One base as it is served: its weights, tokens of context a request, log, native server, and merged copies.
+
+    `speculate` is llama.cpp's name of a method of speculative decoding.
+    """
 
     weights: Path
     context: int
     log: Path | None = None
     program: str | None = None
     copies: Copies | None = None
+    speculate: str | None = None
 
     def pool(self, policy: Policy | None = None, shelf: Path | None = None) -> Pool:
         """Every adapter of the base, behind one `Engine`; `shelf` is where golden fingerprints are kept."""
@@ -122,7 +126,10 @@ class Serving:
         return in_memory(self.weights, newcomer(plan(1, self.context, self.log, program=self.program).settings), files)
 
     def _engine(self, settings: Callable[[AdapterFiles], Settings]) -> Make:
-        return lambda files: LlamaCpp(self.weights, files.paths, settings(files), files.digests)
+        return lambda files: LlamaCpp(self.weights, files.paths, self._drafting(settings(files)), files.digests)
+
+    def _drafting(self, settings: Settings) -> Settings:
+        return replace(settings, speculate=self.speculate)
 
     def _check(self, settings: Callable[[AdapterFiles], Settings]) -> Check:
         def check(files: AdapterFiles) -> None:
@@ -144,7 +151,7 @@ class Serving:
         def make(files: AdapterFiles) -> Merged:
             [(name, path)] = files.paths.items()
             copy = copies.of(files.digests[name], path)
-            engine = LlamaCpp(copy.path, settings=settings(copy.path), copy=copy.sha256, turns=turns)
+            engine = LlamaCpp(copy.path, settings=self._drafting(settings(copy.path)), copy=copy.sha256, turns=turns)
             return Merged(name, files.digests[name], engine)
 
         return Maker(make, check)

@@ -130,7 +130,7 @@ class Vllm:
     def stream(self, request: Completion) -> Iterator[Piece]:
         if self._trees.of(request.sampling) is not None:  # whole at once: nothing of it is known before its forks are
             answer = self.complete(request)
-            yield Piece(text=answer.text, answer=answer)
+            yield Piece(text=answer.text, answer=answer, adapter=answer.adapter)
             return
         begun, text, ended = time.monotonic(), "", ""
         model = self._model(request.adapter)
@@ -141,7 +141,7 @@ class Vllm:
             if event.get("usage"):  # the last event: everything is said
                 whole = {"text": text, "finish_reason": ended, "logprobs": None}
                 answer = self._answer(event | {"choices": [whole]}, model, (time.monotonic() - begun) * 1000)
-                yield Piece(text="", answer=answer)
+                yield Piece(text="", answer=answer, adapter=answer.adapter)
                 return
             choice = event["choices"][0]
             text, ended = text + choice["text"], choice.get("finish_reason") or ended

@@ -1,8 +1,8 @@
 """The ways in which a base and its adapters can be served here, measured; the quickest is the one that is used.
 
-Encodings that keep what was published to within rounding are candidates; one that loses something is not, however quick
-(`freehold parity` says what it loses). Whether adapters stay beside their base or are merged into copies is measured
-too.
+Encodings that keep what was published to within rounding are candidates; of them those are used that `layout.allowed`
+names, because adapters answer as trained beside them (`freehold parity --choose` finds that out). Whether adapters stay
+beside their base or are merged into copies is measured too.
 """
 
 import os
@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from freehold.engines import environments
 from freehold.engines.copies import Copies
@@ -23,10 +25,10 @@ from freehold.engines.quantise import Encoding, reencode
 from freehold.engines.random_adapter import write_random_adapter
 from freehold.progress import Progress
 from freehold.records import Record
-from freehold.store.layout import SERVING_FILE, WEIGHTS_FILE, encoded_file, serving_weights
+from freehold.store.layout import WEIGHTS_FILE, allowed, encoded_file, serving_weights
 from freehold.store.workspace import file_sha256, read_record, write_record
 
-FAITHFUL: tuple[Encoding, ...] = ("BF16", "Q8_0")
+CANDIDATES: tuple[Encoding, ...] = ("F16", "BF16", "Q8_0")
 CLIENTS = 64
 _CONTEXT = 512
 _WARMING = 3  # a third of the time, before anything is counted
@@ -90,15 +92,21 @@ class Served:
 
 def served(folder: Path, benches: Path) -> Served:
     """How the base in `folder` is served here."""
-    ways = kept(folder, benches)
+    ways = permitted(kept(folder, benches), folder)
     server = environments.native_server()
     if ways is None or (ways.best().engine == NATIVE and server is None):
         return Served(serving_weights(folder), preferred(benches))
     best = ways.best()
     program = str(server) if best.engine == NATIVE else None
-    encoding = next(each for each in FAITHFUL if each == best.encoding)
+    encoding = next(each for each in CANDIDATES if each == best.encoding)
     weights = folder / encoded_file(encoding)
     return Served(weights if weights.is_file() else serving_weights(folder), program, encoding, ways)
+
+
+def permitted(ways: Ways | None, folder: Path) -> Ways | None:
+    """What was measured of the encodings that may be used; None where nothing was."""
+    rates = tuple(each for each in (ways.rates if ways else ()) if each.encoding in allowed(folder))
+    return replace(ways, rates=rates) if ways and any(each.way == ONE for each in rates) else None
 
 
 def kept(folder: Path, benches: Path) -> Ways | None:
@@ -120,16 +128,16 @@ def measure(folder: Path, benches: Path, adapters: int, seconds: float, progress
     with tempfile.TemporaryDirectory(dir=folder, prefix=".ways.") as work:
         bench = _Bench(folder, Path(work), seconds, progress)
         files = bench.adapters(adapters)
-        rates = [bench.one(name, program, each) for name, program in engines.items() for each in FAITHFUL]
+        rates = [bench.one(name, program, each) for name, program in engines.items() for each in CANDIDATES]
         ways = Ways(weights=file_sha256(folder / WEIGHTS_FILE), cores=os.cpu_count() or 1, clients=CLIENTS,
                     rates=tuple(rates))  # fmt: skip
-        best = ways.best()
+        best = (permitted(ways, folder) or ways).best()
         if adapters > 1:
             many = bench.many(best, engines[best.engine], files)
             ways = Ways(weights=ways.weights, cores=ways.cores, clients=CLIENTS, rates=(*ways.rates, *many))
     write_record(_path(folder, benches), ways)
-    for each in FAITHFUL:  # what tuning and evaluation stay on is kept as well
-        if encoded_file(each) not in (encoded_file(best.encoding), SERVING_FILE):
+    for each in CANDIDATES:  # what may be used stays: tuning and evaluation are on one of them
+        if each != best.encoding and each not in allowed(folder):
             (folder / encoded_file(each)).unlink(missing_ok=True)
     return ways
 
@@ -165,7 +173,7 @@ class _Bench:
 
     def many(self, best: Rate, program: str | None, files: dict[str, Path]) -> Iterator[Rate]:
         """All adapters beside the base, and all as merged copies."""
-        encoding = next(each for each in FAITHFUL if each == best.encoding)
+        encoding = next(each for each in CANDIDATES if each == best.encoding)
         for way, copies in ((TOGETHER, None), (COPIES, Copies(self._folder / WEIGHTS_FILE, encoding))):
             serving = Serving(self._encoded(encoding), _CONTEXT, program=program, copies=copies)
             with self._progress.step(f"{best.engine} {encoding} {way}"), _open(serving, files) as pool:

@@ -1,4 +1,4 @@
-"""The ways in which one adapter can be served here, each compared with the trainer on its own held-out data."""
+"""The ways in which one adapter can be served here, each compared with the trainer on data that was not trained on."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -10,18 +10,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from freehold.data import freeze
+from freehold.data import canaries, freeze
 from freehold.engines import environments
 from freehold.engines.adapters import adapter_sha256
 from freehold.engines.engine import Constraint, JsonSchema, Labels
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.merge import merge
 from freehold.engines.native import preferred
-from freehold.engines.quantise import ENCODINGS, Encoding
+from freehold.engines.quantise import ENCODINGS, Encoding, reencode
 from freehold.engines.ways import served
 from freehold.errors import DataError, UserError, did_you_mean
 from freehold.evaluation.parity import (
-    LEAST_AGREEMENT,
     EngineVoice,
     Figures,
     Parity,
@@ -33,25 +32,36 @@ from freehold.evaluation.parity import (
     keep,
     kept,
     named,
+    passing,
     refusal,
     started,
 )
 from freehold.evaluation.prompted import JSON_TOKENS, LABEL_SPARE
 from freehold.evaluation.trainer_voice import TrainerVoice
 from freehold.progress import Progress
-from freehold.records import AdapterManifest, AnswerType, Base, Dataset, Interval, Split, digest
+from freehold.records import AdapterManifest, AnswerType, Base, Dataset, Example, Split, digest
 from freehold.render import Prompt, Renderer
-from freehold.store.layout import ADAPTER_GGUF, BASE_FILE, serving_weights
-from freehold.store.workspace import Workspace, read_record
+from freehold.store.layout import (
+    ADAPTER_GGUF,
+    BASE_FILE,
+    MANIFEST_FILE,
+    PASSED_FILE,
+    Passed,
+    encoded_file,
+    serving_weights,
+)
+from freehold.store.workspace import Workspace, read_record, write_record
 from freehold.tuning.adapter import read_adapter
 
 SERVED = "adapter as served"
+AS_TRAINED = "trainer as it computed"
 WHEEL, NATIVE, VLLM = "wheel", "native", "vllm"
 ENGINES = (WHEEL, NATIVE, VLLM)
 MOST_DRIFT, MOST_DRIFT_OF_LABELS = 0.1, 0.5  # nats, on the mean
 _BEFORE_DEPLOYMENT = ".served"
-_LABELLED_EXAMPLES, _FREE_EXAMPLES = 100, 20  # before a deployment: bounded, so that a run stays short
+_LABELLED_EXAMPLES, _FREE_EXAMPLES = 200, 20  # before a deployment: bounded, so that a run stays short
 USUAL: tuple[Encoding, ...] = ("F16", "Q8_0", "Q4_K_M", "Q4_0")
+BESIDE: tuple[Encoding, ...] = ("F16", "BF16", "Q8_0")  # of a base that adapters are served beside
 _TEXT_TOKENS = 64  # of a free answer: where two ways part, they part early
 
 
@@ -60,29 +70,44 @@ def merged_name(encoding: Encoding) -> str:
     return f"merged {encoding}"
 
 
+def beside_name(encoding: Encoding) -> str:
+    """What an adapter beside its base in this encoding is called among the ways."""
+    return f"adapter beside {encoding}"
+
+
+class Wanted(NamedTuple):
+    """Which ways are compared, apart from the one that serves: merged copies, the adapter beside its base in other
+    encodings, other engines, and the trainer in the precision that it trained in.
+    """
+
+    merged: Sequence[Encoding] = ()
+    beside: Sequence[Encoding] = ()
+    engines: Sequence[str] = ()
+    as_trained: bool = False
+
+
 @dataclass(frozen=True)
 class Bench:
-    """One adapter, and what it is compared on: at most `most` held-out examples."""
+    """One adapter, and what it is compared on: at most `most` examples, held-out ones first, then validation."""
 
     workspace: Workspace
     manifest: AdapterManifest
     base: Base
     most: int = 200
 
-    def compare(self, encodings: Sequence[Encoding], progress: Progress, engines: Sequence[str] = ()) -> Parity:
-        """The adapter as it is served, in each of `engines`, and a merged copy in each encoding.
-
-        Raises `DataError` without held-out data.
-        """
-        trainer = Way("trainer", self._trainer)
+    def compare(self, wanted: Wanted, progress: Progress) -> Parity:
+        """The adapter as it is served and every way that is wanted; raises `DataError` where there is no example."""
+        trainer = Way("trainer", lambda: self._trainer(exact=True))
         ways = [
+            *([Way(AS_TRAINED, lambda: self._trainer(exact=False))] if wanted.as_trained else []),
             Way(SERVED, self._served),
-            *(Way(name, self._engine(name)) for name in engines),
-            *(Way(merged_name(each), self._merged_in(each)) for each in encodings),
+            *(Way(name, self._engine(name)) for name in wanted.engines),
+            *(Way(beside_name(each), self._beside_in(each)) for each in wanted.beside),
+            *(Way(merged_name(each), self._merged_in(each)) for each in wanted.merged),
         ]
         questions = self._questions()
         if not questions:
-            raise DataError(f"dataset {self.manifest.dataset[:12]} has no held-out example to compare on")
+            raise DataError(f"dataset {self.manifest.dataset[:12]} has no example that was kept from training")
         found = Parity(
             digest="",
             task=self.manifest.task,
@@ -108,8 +133,7 @@ class Bench:
 
     def _questions(self) -> list[Question]:
         prompt, renderer = msgspec.convert(self.manifest.render, Prompt), Renderer(self._base_folder)
-        held_out = freeze.examples(self.workspace, self.manifest.dataset, Split.HELD_OUT)
-        chosen = sorted(held_out, key=lambda each: each.id)[: self.most]
+        chosen = _kept_from_training(self.workspace, self.manifest.dataset)[: self.most]
         asked = [(each.id, prompt.messages(each.messages)) for each in chosen]
         return [Question(example, messages, renderer.ids(messages)) for example, messages in asked]
 
@@ -126,10 +150,10 @@ class Bench:
         return JsonSchema(json_schema=dataset.json_schema) if dataset.json_schema else None
 
     @contextmanager
-    def _trainer(self) -> Iterator[Voice]:
+    def _trainer(self, exact: bool) -> Iterator[Voice]:
         labels = self._dataset.labels if self._dataset.answer_type is AnswerType.LABEL else ()
         most = self._max_tokens(Renderer(self._base_folder))
-        yield TrainerVoice(self._base_folder, self._adapter_folder, self.manifest, labels, most)
+        yield TrainerVoice(self._base_folder, self._adapter_folder, self.manifest, labels, most, exact)
 
     @contextmanager
     def _served(self) -> Iterator[Voice]:
@@ -148,9 +172,21 @@ class Bench:
     def _beside(self, program: str | None, weights: Path | None = None) -> Iterator[Voice]:
         """The adapter beside its base, in a native server or in the wheel's."""
         name, path = self.manifest.digest, self._adapter_folder / ADAPTER_GGUF
-        weights = weights or serving_weights(self._base_folder)
-        with self._voice(weights, {name: path}, name, program) as voice:
+        with self._voice(weights or serving_weights(self._base_folder), {name: path}, name, program) as voice:
             yield voice
+
+    def _beside_in(self, encoding: Encoding) -> Callable[[], AbstractContextManager[Voice]]:
+        @contextmanager
+        def opened() -> Iterator[Voice]:
+            with tempfile.TemporaryDirectory(dir=self.workspace.root, prefix=".parity.") as folder:
+                lying, made = self._base_folder / encoded_file(encoding), Path(folder) / "base.gguf"
+                if not lying.is_file():
+                    reencode(self._base_folder / self.base.weights.name, made, encoding)
+                weights = lying if lying.is_file() else made
+                with self._beside(served(self._base_folder, self.workspace.benches).program, weights) as voice:
+                    yield voice
+
+        return opened
 
     def _engine(self, name: str) -> Callable[[], AbstractContextManager[Voice]]:
         """What opens one of `ENGINES`."""
@@ -238,17 +274,43 @@ def encodings_of(text: str) -> tuple[Encoding, ...]:
 
 
 def measured(
-    workspace: Workspace,
-    manifest: AdapterManifest,
-    encodings: Sequence[Encoding],
-    progress: Progress,
-    most: int = 200,
-    engines: Sequence[str] = (),
+    workspace: Workspace, manifest: AdapterManifest, wanted: Wanted, progress: Progress, most: int = 200
 ) -> Parity:
-    """Compare an adapter in these encodings, and keep what came of it; raises `ModelFileError` for a changed file."""
-    found = _bench(workspace, manifest, most).compare(encodings, progress, engines)
+    """Compare an adapter in these ways, and keep what came of it; raises `ModelFileError` for a changed file."""
+    found = _bench(workspace, manifest, most).compare(wanted, progress)
     keep(workspace, found)
     return found
+
+
+def choose_beside(workspace: Workspace, base_name: str, progress: Progress, most: int = 200) -> Passed:
+    """The encodings of a base beside which every adapter of it answers as trained; served in the quickest from now on.
+
+    Raises `RefusedError` where there is none.
+    """
+    paths = sorted(workspace.adapters.glob(f"*/{MANIFEST_FILE}"))
+    manifests = [each for each in (read_record(path, AdapterManifest) for path in paths) if each.base == base_name]
+    every = [_bench(workspace, each, most).compare(Wanted(beside=BESIDE), progress) for each in manifests]
+    for each in every:
+        keep(workspace, each, ".beside")
+    named_so = {beside_name(each): each for each in BESIDE}
+    order = passing(every, list(named_so))
+    told = [f"adapter {each.adapter[:12]}: {reason_for(each, figures, list(named_so))}"
+            for each in every if (figures := each.of(order[0])) is not None]  # fmt: skip
+    folder = workspace.models / base_name
+    base, encodings = read_record(folder / BASE_FILE, Base), tuple(named_so[name] for name in order)
+    for encoding in encodings:
+        if not (folder / encoded_file(encoding)).is_file():
+            reencode(folder / base.weights.name, folder / encoded_file(encoding), encoding)
+    found = Passed(encodings=encodings, reason="; ".join(told), parity=tuple(each.digest for each in every))
+    write_record(folder / PASSED_FILE, found)
+    return found
+
+
+def _kept_from_training(workspace: Workspace, dataset: str) -> list[Example]:
+    """Held-out examples in the order of their ids, then those of validation; planted secrets are for tuning alone."""
+    able = [each for each in freeze.examples(workspace, dataset) if each.split is not Split.TRAIN]
+    people = [each for each in able if not canaries.planted(each)]
+    return sorted(people, key=lambda each: (each.split is not Split.HELD_OUT, each.id))
 
 
 def _bench(workspace: Workspace, manifest: AdapterManifest, most: int) -> Bench:
@@ -267,17 +329,17 @@ class Standing(NamedTuple):
 def before_deployment(workspace: Workspace, manifest: AdapterManifest, progress: Progress) -> Standing:
     """Is what would be served what was trained? Compared once for an adapter, base, encoding and engine.
 
-    Labels must agree on 99 %: refused where the examples show that they do not (`_shown_below`), since of a hundred a
-    near-tie or two may fall the other way. Free text and JSON part at the first near-tie, so there the token
-    ids must be equal and the log-probabilities may hardly drift.
+    Labels must agree on 99 %. Free text and JSON part at the first near-tie, so there the token ids must be equal and
+    the log-probabilities may hardly drift.
     """
     base = read_record(workspace.models / manifest.base / BASE_FILE, Base)
     dataset = freeze.read(workspace, manifest.dataset)
     labelled = dataset.answer_type is AnswerType.LABEL
-    wanted = min(_LABELLED_EXAMPLES if labelled else _FREE_EXAMPLES, dataset.counts[Split.HELD_OUT])
+    at_hand = len(_kept_from_training(workspace, manifest.dataset))
+    wanted = min(_LABELLED_EXAMPLES if labelled else _FREE_EXAMPLES, at_hand)
     found = kept(workspace, manifest.digest, _BEFORE_DEPLOYMENT)
     if found is None or found.setting != setting(workspace, base) or found.examples < wanted:
-        found = _bench(workspace, manifest, wanted).compare((), progress)
+        found = _bench(workspace, manifest, wanted).compare(Wanted(), progress)
         keep(workspace, found, _BEFORE_DEPLOYMENT)
     served = found.of(SERVED)
     assert served is not None  # every comparison has it
@@ -286,23 +348,12 @@ def before_deployment(workspace: Workspace, manifest: AdapterManifest, progress:
 
 def unlike(served: Figures, labelled: bool) -> str | None:
     """Why a way may not serve, or None."""
-    if served.ids_differ or (labelled and _shown_below(served.agreement)):
+    if served.ids_differ or (labelled and not served.passes):
         return refusal(served)
     most = MOST_DRIFT_OF_LABELS if labelled else MOST_DRIFT  # a model that always says the same agrees with any other
     if served.drift <= most:
         return None
     return f"{served.name}: log-probabilities lie {served.drift} nats from the trainer's; at most {most} may be"
-
-
-def _shown_below(agreement: Interval) -> bool:
-    """Whether so few alike are too few for 99 %, by the exact binomial test at 2.5 % (Clopper and Pearson 1934).
-
-    Exact, because the score interval is too narrow for a share near 1 of few examples: one near-tie of eight would do.
-    """
-    from scipy.stats import binom
-
-    alike = round(agreement.value * agreement.n)
-    return bool(binom.cdf(alike, agreement.n, LEAST_AGREEMENT) < 0.025)
 
 
 class Choice(NamedTuple):
@@ -322,7 +373,7 @@ def encoding_for(workspace: Workspace, manifest: AdapterManifest, wanted: str | 
     names = [merged_name(each) for each in candidates]
     found = kept(workspace, manifest.digest)
     if found is None or any(found.of(name) is None for name in names):
-        found = measured(workspace, manifest, candidates, progress)
+        found = measured(workspace, manifest, Wanted(merged=candidates), progress)
     chosen = fastest(found, names)
     return Choice(candidates[names.index(chosen.name)], found.digest, reason_for(found, chosen, names))
 

@@ -1,8 +1,8 @@
 """Is what will be served what was trained? The same messages through trainer, adapter, merged copies and encodings.
 
-Three things are compared on held-out data: the token ids of the prompt (they must be equal), the log-probability of the
-trainer's likeliest first token (its drift, in nats), and the answers. A way that agrees with the trainer on fewer than
-99 % of the answers is refused.
+Three things are compared on data that was not trained on: the token ids of the prompt (they must be equal), the
+log-probability of the trainer's likeliest first token (its drift, in nats), and the answers. A way that agrees with the
+trainer, computed in float32, on fewer than 99 % of the answers is refused.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -93,7 +93,7 @@ class Parity(Record, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Question:
-    """A held-out example as every way is asked it."""
+    """An example that was not trained on, as every way is asked it."""
 
     example: str
     messages: tuple[Message, ...]
@@ -195,6 +195,20 @@ def fastest(parity: Parity, names: Sequence[str]) -> Figures:
     return min(able, key=lambda each: each.answer_ms)
 
 
+def passing(parities: Sequence[Parity], names: Sequence[str]) -> list[str]:
+    """The ways that agree with the trainer in every one of these comparisons, the quickest of them all first.
+
+    Raises `RefusedError` where there is none, with the reason for each.
+    """
+    figures = {name: [each.of(name) for each in parities] for name in names}
+    whole = {name: [each for each in found if each is not None] for name, found in figures.items()}
+    able = [name for name in names if len(whole[name]) == len(parities) and all(each.passes for each in whole[name])]
+    if not able:
+        failed = [refusal(each) for found in whole.values() for each in found if not each.passes]
+        raise RefusedError("; ".join(failed) or "none of these ways was compared")
+    return sorted(able, key=lambda name: sum(each.answer_ms for each in whole[name]))
+
+
 def require(figures: Figures) -> None:
     """Raise `RefusedError` where a way is not what was trained."""
     if not figures.passes:
@@ -203,12 +217,12 @@ def require(figures: Figures) -> None:
 
 def refusal(figures: Figures) -> str:
     """Why a way is refused, in one sentence."""
-    share, n = figures.agreement.value, figures.agreement.n
+    share, n, low, high = figures.agreement.value, figures.agreement.n, figures.agreement.low, figures.agreement.high
     if figures.ids_differ:
         return f"{figures.name}: {figures.ids_differ} of {n} prompts get other token ids than in training"
     return (
         f"{figures.name}: {share:.1%} of {n} answers are the trainer's, and {LEAST_AGREEMENT:.0%} is needed "
-        f"({len(figures.apart)} differ); serve a finer encoding"
+        f"({len(figures.apart)} differ; 95 % interval {low:.1%} to {high:.1%})"
     )
 
 

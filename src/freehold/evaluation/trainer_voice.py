@@ -1,4 +1,8 @@
-"""What the trainer itself would answer: the adapter as PyTorch holds it, decoded greedily, before any export."""
+"""What the trainer itself would answer: the adapter as PyTorch holds it, decoded greedily, before any export.
+
+In float32, so that nothing but the weights speaks. (The trainer may compute in bfloat16, whose own rounding moved the
+demo's log-probabilities further than an F16 engine does.)
+"""
 
 import time
 from collections.abc import Sequence
@@ -16,19 +20,28 @@ RIVALS = 16
 
 
 class TrainerVoice:
-    """A base with an adapter beside it. With `labels`, only their token sequences can be decoded."""
+    """A base with an adapter beside it. With `labels`, only their token sequences can be decoded.
+
+    `exact` computes in float32, and otherwise as the trainer did.
+    """
 
     name = "trainer"
 
     def __init__(
-        self, base_folder: Path, adapter_folder: Path, manifest: AdapterManifest, labels: Sequence[str], max_tokens: int
+        self,
+        base_folder: Path,
+        adapter_folder: Path,
+        manifest: AdapterManifest,
+        labels: Sequence[str],
+        max_tokens: int,
+        exact: bool = True,
     ) -> None:
         import msgspec
 
         self._renderer = Renderer(base_folder)
-        self._model = load_base(base_folder)
+        self._model = load_base(base_folder, exact)
         _carry(self._model, adapter_folder, msgspec.convert(manifest.recipe, LoraRecipe))
-        self._sequences = [self._answer_ids(label) for label in labels]
+        self._labels = {self._answer_ids(label): label for label in labels}
         self._max_tokens = max_tokens
 
     def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -40,24 +53,32 @@ class TrainerVoice:
         scores, past = self._next(ids, None)
         likeliest = scores.topk(RIVALS)
         first = dict(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True))
-        answer = self._decoded(scores, past)
+        answer = self._label(scores, past) if self._labels else self._decoded(scores, past)
         return Spoken(first, answer, (time.perf_counter() - begun) * 1000)
 
     def _decoded(self, scores: Any, past: Any) -> str:  # noqa: ANN401 (tensors)
         decoded: list[int] = []
         while len(decoded) < self._max_tokens:
-            token = self._likeliest(scores, decoded)
+            token = int(scores.argmax())
             if token == self._renderer.end_id:
                 break
             decoded.append(token)
             scores, past = self._next([token], past)
         return self._renderer.decode(decoded)
 
-    def _likeliest(self, scores: Any, decoded: list[int]) -> int:  # noqa: ANN401 (a tensor)
-        if not self._sequences:
-            return int(scores.argmax())
-        permitted = {each[len(decoded)] for each in self._sequences if list(each[: len(decoded)]) == decoded}
-        return max(sorted(permitted), key=lambda token: float(scores[token]))
+    def _label(self, scores: Any, past: Any) -> str:  # noqa: ANN401 (tensors)
+        """Along the labels' tokens: the model chooses where they part, and what is forced is computed only for that."""
+        left, at, ahead = list(self._labels), 0, list[int]()
+        while len(left) > 1:
+            permitted = sorted({each[at] for each in left})
+            if len(permitted) > 1 and ahead:
+                scores, past = self._next(ahead, past)
+                ahead.clear()
+            token = max(permitted, key=lambda each: float(scores[each]))
+            left = [each for each in left if each[at] == token]
+            ahead.append(token)
+            at += 1
+        return self._labels[left[0]]
 
     def _next(self, ids: Sequence[int], past: Any) -> tuple[Any, Any]:  # noqa: ANN401
         """Log-probabilities of the next token, and the keys and values so far."""

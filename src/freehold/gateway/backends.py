@@ -29,8 +29,10 @@ class Backends:
     embedder_for: EmbedderFor = no_embedder
 
 
-def of(workspace: Workspace) -> Backends:
-    """The backends of a workspace; nothing is loaded until a deployment asks for it."""
+def of(workspace: Workspace, speculate: str | None = None) -> Backends:
+    """The backends of a workspace; nothing is loaded until a deployment asks for it. `speculate` is a method of
+    speculative decoding.
+    """
 
     def load_classifier(folder: Path) -> Predictor:
         from freehold.evaluation.classifier import Classifier
@@ -42,14 +44,14 @@ def of(workspace: Workspace) -> Backends:
 
         return embedder_of(workspace.models / base, workspace.logs / f"embedder-{base}.log")
 
-    return Backends(_Pools(workspace).engine_for, load_classifier, embedder_for)
+    return Backends(_Pools(workspace, speculate).engine_for, load_classifier, embedder_for)
 
 
 class _Pools:
     """One pool of adapters a base: it changes its adapters by itself while it answers."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    def __init__(self, workspace: Workspace, speculate: str | None) -> None:
+        self._workspace, self._speculate = workspace, speculate
         self._pools: dict[str, Pool] = {}
 
     def engine_for(self, base: str, adapters: tuple[str, ...]) -> Engine:
@@ -66,7 +68,7 @@ class _Pools:
 
         folder = self._workspace.models / base
         log, found = self._workspace.logs / f"engine-{base}.log", served(folder, self._workspace.benches)
-        serving = Serving(found.weights, CONTEXT_TOKENS, log, found.program, found.copies(folder))
+        serving = Serving(found.weights, CONTEXT_TOKENS, log, found.program, found.copies(folder), self._speculate)
         return serving.pool(shelf=self._workspace.goldens)
 
     def _recorded(self, adapter: str) -> str:

@@ -26,12 +26,14 @@ _OVERHEAD_BYTES = 512
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One answer: its content, or its stream's events; who gave it, and the currency of what it cost then."""
+    """One answer: its content, or its stream's events; who gave it (and with which adapter file, by SHA-256), and the
+    currency of what it cost then."""
 
     content: bytes
     events: tuple[bytes, ...]
     answered_by: str
     currency: str | None
+    adapter: str | None = None
 
     @property
     def size(self) -> int:

@@ -48,6 +48,11 @@ class Call:
     content: bytes
     caller: Caller
     machine_s: float | None = None  # what an owned model took of its machine, once it has answered
+    adapter: str | None = None  # the SHA-256 of the adapter file that its engine used, once it answers
+
+    def told_by(self, inner: "Call") -> None:
+        """Take over what is known of the answer from the call that was made for this one."""
+        self.machine_s, self.adapter = inner.machine_s, inner.adapter
 
 
 def new_id(at_ns: int | None = None) -> str:

@@ -165,7 +165,8 @@ class Reply(msgspec.Struct, frozen=True):
     """An owned model's whole answer. `machine_s` is its share of the time that its machine worked, in seconds.
 
     `confidence` (0..1, uncalibrated) is there where a cascade asks for it, `scores` where log-probabilities are asked
-    for. `finish_reason` is `stop`, `length` or `tool_calls`.
+    for. `finish_reason` is `stop`, `length` or `tool_calls`. `adapter` is the SHA-256 of the adapter file that the
+    engine used.
     """
 
     text: str
@@ -177,6 +178,7 @@ class Reply(msgspec.Struct, frozen=True):
     confidence: float | None = None
     calls: tuple[ToolCall, ...] = ()
     scores: tuple[TokenScore, ...] | None = None
+    adapter: str | None = None
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -186,6 +188,7 @@ class Piece(msgspec.Struct, frozen=True):
     last: Reply | None = None
     calls: tuple[ToolCall, ...] = ()
     scores: tuple[TokenScore, ...] | None = None
+    adapter: str | None = None
 
 
 def new_id() -> str:

@@ -240,7 +240,8 @@ class Door:
             for number in range(route.tries):
                 if number and failure is not None:
                     await asyncio.sleep(_pause_s(number, failure))
-                visit.route, visit.begun, visit.call.machine_s = route, time.perf_counter(), None
+                visit.route, visit.begun = route, time.perf_counter()
+                visit.call.machine_s = visit.call.adapter = None
                 route.breaker.begin()
                 if visit.trail is not None:
                     visit.span = visit.trail.attempt(visit.call)
@@ -276,6 +277,7 @@ class Door:
         model = route.priced_as or visit.call.model
         price = self._desk.prices.of(route.priced_as, at) if route.priced_as else None
         tried = Tried(route.source.name, model, at, str(failure or "ok"), tokens, seconds, price, span=visit.span)
+        tried.adapter = visit.call.adapter
         if route.priced_as is None and self._desk.machine is not None:
             used = seconds if visit.call.machine_s is None else visit.call.machine_s
             tried.machine_cost, tried.machine_currency = self._desk.machine.cost(used), self._desk.machine.currency
@@ -301,7 +303,7 @@ class Door:
         name = visit.call.model if visit.call.model in self._desk.routes.roster.served else "upstream"
         self._desk.metrics.request(self._endpoint.name, name, status, time.perf_counter() - visit.started)
         for tried in visit.tried:
-            self._desk.metrics.attempt(name, tried.outcome, tried.tokens.input, tried.tokens.output)
+            self._desk.metrics.attempt(name, tried.outcome, tried.tokens)
 
     def _marks(self, visit: Visit) -> Headers:
         """Our own headers: the exchange, how long the gateway itself took until now, and which owned model answered."""
@@ -314,6 +316,8 @@ class Door:
         ]
         if visit.route is not None and visit.route.priced_as is None:  # an owned model
             marks.append((b"x-freehold-answered-by", visit.answered_by.encode()))
+        if visit.call.adapter is not None:
+            marks.append((b"x-freehold-adapter", visit.call.adapter.encode()))
         return marks
 
     async def _reserve(self, allowed: Allowed, call: Call, plan: Plan) -> Reservation | None:
@@ -357,7 +361,7 @@ class Door:
             task.add_done_callback(self._desk.shadows.discard)
 
     async def _shadow(self, visit: Visit, route: Route) -> None:
-        call = replace(visit.call, id=new_id(), stream=False, content=_unstreamed(visit.call.content), machine_s=None)
+        call = replace(visit.call, id=new_id(), stream=False, content=_unstreamed(visit.call.content))
         beside = Visit(call, Plan([route]), visit.allowed, None, time.perf_counter())
         status, answer = 200, b""
         try:

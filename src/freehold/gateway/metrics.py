@@ -9,6 +9,8 @@ from collections import Counter
 
 import msgspec
 
+from freehold.gateway.tokens import Tokens
+
 _BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -68,10 +70,11 @@ class Metrics:
         self._buckets[bisect_left(_BOUNDS_S, seconds)] += 1
         self._seconds += seconds
 
-    def attempt(self, model: str, outcome: str, given: int, made: int) -> None:
+    def attempt(self, model: str, outcome: str, tokens: Tokens) -> None:
         self._attempts[model, outcome] += 1
-        self._tokens[model, "input"] += given
-        self._tokens[model, "output"] += made
+        self._tokens[model, "input"] += tokens.input
+        self._tokens[model, "cached"] += tokens.cached
+        self._tokens[model, "output"] += tokens.output
 
     def guardrail(self, model: str, name: str, outcome: str, seconds: float) -> None:
         self._guardrails[model, name, outcome] += 1
@@ -89,7 +92,11 @@ class Metrics:
         lines += _head("freehold_attempts_total", "counter", "Attempts at targets by outcome.")
         for (model, outcome), count in sorted(self._attempts.items()):
             lines.append(f'freehold_attempts_total{{model="{_escaped(model)}",outcome="{outcome}"}} {count}')
-        lines += _head("freehold_tokens_total", "counter", "Tokens by model and direction.")
+        lines += _head(
+            "freehold_tokens_total",
+            "counter",
+            "Tokens by model and direction; cached is the part of input not computed again.",
+        )
         for (model, direction), count in sorted(self._tokens.items()):
             lines.append(f'freehold_tokens_total{{model="{_escaped(model)}",direction="{direction}"}} {count}')
         lines += self._ruled()

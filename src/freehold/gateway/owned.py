@@ -109,13 +109,13 @@ class OwnedModel:
             text, calls = reader.feed(piece.text) if reader else (piece.text, ())
             scores = self._scores(asked, piece.logprobs)
             if piece.answer is None:
-                yield Piece(text, None, calls, scores)
+                yield Piece(text, None, calls, scores, piece.adapter)
                 continue
             rest, more = reader.finish() if reader else ("", ())
             last = self._reply(asked, piece.answer, seconds)
             if reader is not None:  # a call has the id under which it was streamed
                 last = replace(last, calls=tuple(reader.calls))
-            yield Piece(text + rest, last, calls + more, scores)
+            yield Piece(text + rest, last, calls + more, scores, last.adapter)
             return
         raise self._broken_off()
 
@@ -136,6 +136,7 @@ class OwnedModel:
             confidence=sure,
             calls=calls,
             scores=self._scores(asked, answer.logprobs),
+            adapter=answer.adapter,
         )
 
     def _scores(self, asked: Asked, logprobs: Sequence[TokenLogprob]) -> tuple[TokenScore, ...] | None:

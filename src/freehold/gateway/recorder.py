@@ -60,6 +60,7 @@ class Tried:
     machine_cost: int | None = None
     machine_currency: str | None = None
     span: str | None = None
+    adapter: str | None = None
 
 
 @dataclass(slots=True)
@@ -195,6 +196,7 @@ def _row(call: Call, key: str | None, tags: str, number: int, tried: Tried) -> A
         currency=currency,
         estimated=tried.tokens.estimated,
         seconds=tried.seconds,
+        adapter=tried.adapter,
     )
 
 

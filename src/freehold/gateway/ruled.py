@@ -213,6 +213,7 @@ class RuledDoor(Door):
         """One attempt that costs nothing, and no shadow: there is nothing new to compare."""
         at = time.time_ns() // 1000
         tried = Tried(CACHE, visit.call.model, at, CACHE, Tokens(), 0.0, None, 0, found.currency)
+        tried.adapter = visit.call.adapter = found.adapter
         visit.tried.append(tried)
         visit.plan.shadow = None
         visit.attempted = True
@@ -228,7 +229,7 @@ class RuledDoor(Door):
         if self._desk.recorder.would_hide(content):
             return
         currency = answers[-1].price.currency if answers[-1].price else answers[-1].machine_currency
-        self._cache.put(self._key, Kept(content, events, visit.answered_by, currency))
+        self._cache.put(self._key, Kept(content, events, visit.answered_by, currency, visit.call.adapter))
 
     def _marks(self, visit: Visit) -> Headers:
         marks = super()._marks(visit)

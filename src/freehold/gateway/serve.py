@@ -79,6 +79,7 @@ class Settings(Record, frozen=True, kw_only=True):
     `beyond_loopback` is the explicit word without which other machines are served over TLS only; keys are a must then.
     `log_json` writes a line a request. `traces` is an OTLP collector's address. `workers` is how many processes answer.
     `keeper_apart` gives the keeper a process of its own, so that it takes no moment from requests.
+    `speculate` is a method of speculative decoding for the engines here.
     """
 
     host: str = "127.0.0.1"
@@ -99,6 +100,7 @@ class Settings(Record, frozen=True, kw_only=True):
     workers: int = 1
     traces: str | None = None
     keeper_apart: bool = False
+    speculate: str | None = None
 
     @property
     def url(self) -> str:

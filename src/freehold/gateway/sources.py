@@ -110,6 +110,7 @@ class OwnedSource:
         except FreeholdError as error:
             raise failed(error) from None
         call.machine_s = sum(reply.machine_s for reply in replies)
+        call.adapter = replies[0].adapter
         answer = completion(call.model, self._respondent.fingerprint, *replies)
         return Whole(200, msgspec.json.encode(answer))
 
@@ -121,6 +122,7 @@ class OwnedSource:
         try:
             chats = self._read(call).each()
             async for at, piece in merged([self._respondent.stream(each) for each in chats]):
+                call.adapter = call.adapter or piece.adapter
                 if at not in opened:
                     opened.add(at)
                     yield chunks.opening(at)
@@ -149,7 +151,7 @@ class OwnedSource:
 
 def _unsure(call: Call, reply: Reply) -> SourceError:
     """An answer that is not given: its tokens and machine time were spent all the same."""
-    call.machine_s = reply.machine_s
+    call.machine_s, call.adapter = reply.machine_s, reply.adapter
     what = f"{call.model} is not sure enough of its answer, and the model behind it does not answer"
     fault = GatewayError(503, what, code="unsure")
     return SourceError(Failure.UNSURE, fault, tokens=_counted(reply))

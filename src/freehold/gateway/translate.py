@@ -58,7 +58,7 @@ class Translated:
         except SourceError as error:
             raise _in_words_of(call, error) from None
         finally:
-            call.machine_s = chat.machine_s
+            call.told_by(chat)
         answer = self._dialect.answer(asked, _completion(whole.content))
         return Whole(whole.status, msgspec.json.encode(answer), whole.headers)
 
@@ -68,9 +68,9 @@ class Translated:
         try:
             async with aclosing(self._inner.open(chat)) as events:  # type: ignore[type-var]
                 async for each in events:
+                    call.told_by(chat)
                     data = data_of(each).strip()
                     if data == DONE:
-                        call.machine_s = chat.machine_s
                         for event in stream.finish():
                             yield event
                         return
@@ -79,7 +79,7 @@ class Translated:
         except SourceError as error:
             raise _in_words_of(call, error) from None
         finally:
-            call.machine_s = chat.machine_s
+            call.told_by(chat)
 
     def _asked(self, call: Call) -> tuple[Asked, Call]:
         try:

@@ -39,7 +39,9 @@ async def _work(spoken: socket.socket) -> None:
     workspace = Workspace(Path(hired.root))
     with logging_to_stderr("json" if hired.settings.log_json else "text"):
         opening = _opening(hired.opening) if hired.opening is not None else None
-        given = serving(workspace, hired.settings, backends.of(workspace), opening, house, hired.number)
+        given = serving(
+            workspace, hired.settings, backends.of(workspace, hired.settings.speculate), opening, house, hired.number
+        )
         async with given as roster:
             settle()
             house.tell("ready", roster.names)

@@ -55,7 +55,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt at a target. `cost` is in pico-units (10⁻¹²) of `currency`; None where no price is known.
 
-    `estimated` marks counts that the target did not report. `seconds` is the target's own time.
+    `estimated` marks counts that the target did not report. `seconds` is the target's own time. `adapter` is the
+    SHA-256 of the adapter file that an engine here used.
     """
 
     exchange: str
@@ -74,6 +75,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     currency: str | None = None
     estimated: bool = False
     seconds: float = 0.0
+    adapter: str | None = None
 
 
 class Entry(msgspec.Struct, frozen=True):

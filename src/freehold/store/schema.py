@@ -109,6 +109,7 @@ usage = Table(
     Column("currency", String(3)),
     Column("estimated", Boolean, nullable=False),
     Column("seconds", Float, nullable=False),
+    Column("adapter", String(64)),
     Index("usage_by_time", "at"),
     Index("usage_by_key", "key", "at"),
 )

@@ -26,8 +26,11 @@ def precision(on: str) -> Any:  # noqa: ANN401 (a torch dtype; torch is imported
     return torch.bfloat16 if fast else torch.float32
 
 
-def load_base(folder: Path) -> Any:  # noqa: ANN401 (a transformers model)
-    """The base's model, ready to carry an adapter; raises `ModelFileError` on a file that is not one."""
+def load_base(folder: Path, exact: bool = False) -> Any:  # noqa: ANN401 (a transformers model)
+    """The base's model, ready to carry an adapter, in float32 where `exact`; raises `ModelFileError` on a file that is
+    not one.
+    """
+    import torch
     from transformers import AutoModelForCausalLM, GgufConfig
     from transformers.utils import logging
 
@@ -39,7 +42,7 @@ def load_base(folder: Path) -> Any:  # noqa: ANN401 (a transformers model)
                 folder,
                 gguf_file=WEIGHTS_FILE,
                 quantization_config=GgufConfig(dequantize=True),
-                dtype=precision(on),
+                dtype=torch.float32 if exact else precision(on),
                 attn_implementation="eager" if on == "cpu" else "sdpa",
             )
     except (OSError, ValueError, KeyError, RuntimeError) as error:

@@ -11,11 +11,10 @@ from typing import Any
 
 import msgspec
 
+from freehold.engines.fits import OVERFLOWS_F16
 from freehold.errors import ModelFileError
 from freehold.render import TOKENIZER_FILE, Renderer
 from freehold.store.workspace import write_atomically
-
-_OVERFLOWS_F16 = ("gemma",)  # its activations pass 65,504: such a model is to be computed in bfloat16
 
 
 def write_hub_folder(weights: Path, base_folder: Path, target: Path) -> None:
@@ -29,7 +28,7 @@ def write_hub_folder(weights: Path, base_folder: Path, target: Path) -> None:
 
     renderer = Renderer(base_folder)
     model = _opened(weights).to(torch.float16)
-    overflows = model.config.model_type.startswith(_OVERFLOWS_F16)
+    overflows = model.config.model_type.startswith(OVERFLOWS_F16)
     model.config.dtype = torch.bfloat16 if overflows else torch.float16
     model.config.eos_token_id = model.generation_config.eos_token_id = renderer.end_id
     model.generation_config.do_sample = False
