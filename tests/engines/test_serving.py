@@ -11,7 +11,7 @@ from freehold.engines.copies import Copies
 from freehold.engines.native import NATIVE, WHEEL
 from freehold.engines.serving import serving_plan
 from freehold.engines.ways import COPIES, ONE, TOGETHER, Rate, Ways, served
-from freehold.store.layout import WEIGHTS_FILE
+from freehold.store.layout import PASSED_FILE, WEIGHTS_FILE, Passed
 from freehold.store.workspace import write_record
 
 
@@ -69,6 +69,8 @@ def test_the_quickest_engine_and_encoding_serve_and_fit_says_why(smollm2: Path, 
     folder.mkdir()
     for name in (WEIGHTS_FILE, "weights.bf16.gguf", "weights.q8_0.gguf"):
         (folder / name).symlink_to(smollm2)
+    assert served(folder, benches).weights.name == "weights.bf16.gguf", "nothing is compared, and nothing measured"
+    write_record(folder / PASSED_FILE, Passed(encodings=("Q8_0", "BF16"), reason="compared"))
     assert served(folder, benches).weights.name == "weights.q8_0.gguf", "nothing is measured"
     measured(smollm2, benches, copies=37.0)
     found = served(folder, benches)
@@ -91,3 +93,16 @@ def test_copies_that_were_measured_quicker_are_served(smollm2: Path, tmp_path: P
     assert list(serving_plan(smollm2.parent, 16, 512, benches))[2].startswith("adapters: merged into copies as far as")
     measured(smollm2, benches, copies=45.0, cores=999)
     assert served(smollm2.parent, benches).copies(smollm2.parent) is None, "of another machine"
+
+
+def test_an_encoding_that_adapters_did_not_pass_does_not_serve_however_quick(
+    smollm2: Path, tmp_path: Path, native: Path
+) -> None:
+    folder, benches = tmp_path / smollm2.parent.name, tmp_path / "bench"
+    folder.mkdir()
+    for name in (WEIGHTS_FILE, "weights.bf16.gguf", "weights.q8_0.gguf"):
+        (folder / name).symlink_to(smollm2)
+    measured(smollm2, benches, copies=37.0)
+    write_record(folder / PASSED_FILE, Passed(encodings=("Q8_0",), reason="compared"))
+    found = served(folder, benches)
+    assert (found.weights.name, found.program, found.encoding) == ("weights.q8_0.gguf", str(native), "Q8_0")

@@ -43,6 +43,7 @@ class TrainerVoice:
         _carry(self._model, adapter_folder, msgspec.convert(manifest.recipe, LoraRecipe))
         self._labels = {self._answer_ids(label): label for label in labels}
         self._max_tokens = max_tokens
+        self._held: tuple[tuple[int, ...], Any] = (), None  # the prompt before, and its keys and values
 
     def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
         return self._renderer.ids(messages)
@@ -50,11 +51,21 @@ class TrainerVoice:
     def speak(self, ids: Sequence[int]) -> Spoken:
         """The likeliest first tokens, and the greedy answer, held to the labels where there are any."""
         begun = time.perf_counter()
-        scores, past = self._next(ids, None)
+        scores, past = self._prompt(tuple(ids))
         likeliest = scores.topk(RIVALS)
         first = dict(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True))
         answer = self._label(scores, past) if self._labels else self._decoded(scores, past)
         return Spoken(first, answer, (time.perf_counter() - begun) * 1000)
+
+    def _prompt(self, ids: tuple[int, ...]) -> tuple[Any, Any]:
+        """What follows a prompt; what it begins alike with the one before is not computed again."""
+        before, past = self._held
+        alike = next((at for at, (a, b) in enumerate(zip(before, ids[:-1], strict=False)) if a != b), 0)
+        if alike:
+            past.crop(alike - past.get_seq_length())  # so many are taken away
+        scores, past = self._next(ids[alike:], past if alike else None)
+        self._held = ids, past
+        return scores, past
 
     def _decoded(self, scores: Any, past: Any) -> str:  # noqa: ANN401 (tensors)
         decoded: list[int] = []
