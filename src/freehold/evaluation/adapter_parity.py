@@ -214,7 +214,8 @@ class Bench:
             with tempfile.TemporaryDirectory(dir=self.workspace.root, prefix=".parity.") as folder:
                 target = Path(folder) / "merged.gguf"
                 merge(self._base_folder / self.base.weights.name, self._adapter_folder / ADAPTER_GGUF, target, encoding)
-                with self._voice(target, {}, None) as voice:
+                program = served(self._base_folder, self.workspace.benches).program
+                with self._voice(target, {}, None, program) as voice:
                     yield voice
 
         return opened
@@ -233,7 +234,7 @@ def setting(workspace: Workspace, base: Base) -> str:
     """What a base's adapters are served with now: the base, its encoding, and the engine."""
     found = served(workspace.models / base.name, workspace.benches)
     engine = f"native {Path(found.program).stat().st_size}" if found.program else f"xllamacpp {version('xllamacpp')}"
-    return digest([base.digest, found.weights.name, engine, *(["merged"] if found.merges else [])])
+    return digest([base.digest, found.weights.name, engine, found.merges])
 
 
 def engines_here() -> tuple[str, ...]:
@@ -339,11 +340,18 @@ def before_deployment(workspace: Workspace, manifest: AdapterManifest, progress:
     wanted = min(_LABELLED_EXAMPLES if labelled else _FREE_EXAMPLES, at_hand)
     found = kept(workspace, manifest.digest, _BEFORE_DEPLOYMENT)
     if found is None or found.setting != setting(workspace, base) or found.examples < wanted:
-        found = _bench(workspace, manifest, wanted).compare(Wanted(), progress)
+        found = _bench(workspace, manifest, wanted).compare(Wanted(merged=_copies(workspace, base)), progress)
         keep(workspace, found, _BEFORE_DEPLOYMENT)
-    served = found.of(SERVED)
-    assert served is not None  # every comparison has it
-    return Standing(served, found, unlike(served, labelled))
+    names = [SERVED, *(merged_name(each) for each in _copies(workspace, base))]
+    ways = [each for each in found.ways if each.name in names]
+    worst = min(ways, key=lambda each: (unlike(each, labelled) is None, each.agreement.value))
+    return Standing(worst, found, unlike(worst, labelled))
+
+
+def _copies(workspace: Workspace, base: Base) -> tuple[Encoding, ...]:
+    """The encoding of the merged copies that serve the base's adapters, where they are merged."""
+    found = served(workspace.models / base.name, workspace.benches)
+    return (found.encoding,) if found.merges and found.encoding else ()
 
 
 def unlike(served: Figures, labelled: bool) -> str | None:
