@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from freehold.errors import NotFoundError
 from freehold.records import Record
 from freehold.store.workspace import read_record
 
@@ -35,10 +34,8 @@ class Passed(Record, frozen=True, kw_only=True):
 
 def passed(base_folder: Path) -> Passed | None:
     """What was found of a base's encodings, where they were compared."""
-    try:
-        return read_record(base_folder / PASSED_FILE, Passed)
-    except NotFoundError:
-        return None
+    path = base_folder / PASSED_FILE
+    return read_record(path, Passed) if path.is_file() else None
 
 
 def allowed(base_folder: Path) -> tuple[str, ...]:
