@@ -64,8 +64,8 @@ class House:
     def __init__(self, folder: Path, policy: Policy, copies: bool = False, shelf: Shelf | None = None) -> None:
         Bench.made = []
         self.folder, self.full = folder, False
-        maker = Maker(Bench, self._memory)
-        self.pool = Pool(Makers(maker, maker, maker if copies else None), policy, shelf)
+        together, alone, copy = (Maker(Bench, self._memory) for _ in range(3))
+        self.pool = Pool(Makers(together, alone, copy if copies else None), policy, shelf)
 
     def _memory(self, files: AdapterFiles) -> None:
         if self.full:
