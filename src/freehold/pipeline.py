@@ -6,13 +6,11 @@ where it was.
 """
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -29,6 +27,7 @@ from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.on_demand import OnDemand
 from freehold.engines.quantise import Encoding, reencode
 from freehold.engines.remote import Remote
+from freehold.engines.ways import Served, served
 from freehold.errors import EngineError, UserError
 from freehold.evaluation import adapter_parity, beside, memorised, pins, report_html
 from freehold.evaluation import report as reports
@@ -62,17 +61,16 @@ from freehold.records import (
     Plan,
     Provenance,
     Report,
-    Row,
     Split,
-    Verdict,
     digest,
 )
+from freehold.release import Measured, Release
 from freehold.render import Prompt, Renderer
 from freehold.spec import Guard, Incumbent, LoraSettings, TaskFile, expand
-from freehold.store import decisions, deployments, stages, taints
+from freehold.store import decisions, stages
 from freehold.store.answers import Answers
 from freehold.store.database import connect
-from freehold.store.deployments import AdapterTarget, BaseTarget, ClassifierTarget, Deployment, RemoteTarget, Target
+from freehold.store.deployments import AdapterTarget, BaseTarget, ClassifierTarget, RemoteTarget, Target
 from freehold.store.documents import Documents
 from freehold.store.layout import (
     ADAPTER_GGUF,
@@ -82,7 +80,6 @@ from freehold.store.layout import (
     WIDE,
     encoded_file,
     passed,
-    serving_weights,
 )
 from freehold.store.workspace import Workspace
 from freehold.tuning import adapter, recipe
@@ -165,15 +162,6 @@ def forgetting(file: TaskFile, workspace: Workspace, progress: Progress) -> list
         return [change for base in bases for change in flow.measure_changes(base, flow.tune(base))]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A candidate, its answers, and what serves it."""
-
-    candidate: Candidate
-    rows: Sequence[Row]
-    target: Target | None
-
-
 class Flow:
     """One task on its way; each method is a stage, and says what came of it in one line."""
 
@@ -220,7 +208,7 @@ class Flow:
             began = time.monotonic()
             fit.require(name, workspace=self._workspace)
             base = pull.pull(name, self._workspace, self._progress)
-            self._serving_weights(base)
+            self._served(base)
             source = f"{base.weights.size / 1e6:,.0f} MB   {base.weights.source}, digest verified"
             self._say("pull", f"{base.name}   {source}", began)
             bases.append(base)
@@ -439,66 +427,11 @@ class Flow:
         return decisions.read(self._workspace, output)
 
     def deploy(self, decision: Decision) -> tuple[str, ...]:
-        """Serve every candidate as `task:candidate`, and what a decision to switch names under the task's own name.
-
-        Returns the public names, the task's own first.
-        """
-        evidence = {"dataset": self._dataset.digest, "decision": decision.digest, **decision.evidence}
-        chosen = decision.candidate if decision.verdict is Verdict.SWITCH else None
-        names = []
-        for each in self._measured:
-            if each.target is None or not self._may_answer(each):
-                continue
-            names.append(served_name(self._name, each.candidate))
-            proof = evidence | self._proof(each.target)
-            self._deploy(names[-1], each.target, proof, "measured")
-            if each.candidate.name == chosen:
-                self._deploy(self._name, each.target, proof, f"decision {decision.digest[:12]}")
-                names.insert(0, self._name)
-        return tuple(names)
-
-    def _may_answer(self, each: Measured) -> bool:
-        """Not where the engine answers unlike the trainer, unless the task file has the word for it."""
-        standing = self._standing(each.target)
-        if standing is None or standing.refusal is None:
-            return True
-        if self._task.deploy.parity == "warn":
-            self._progress.say("parity", f"{each.candidate.name} is served all the same (deploy.parity: warn)")
-            return True
-        self.refused.append(
-            f"{each.candidate.name} is not served: {standing.refusal} (deploy.parity: warn serves it all the same)"
-        )
-        return False
-
-    def _standing(self, target: Target | None) -> Standing | None:
-        return self._standings.get(target.adapter) if isinstance(target, AdapterTarget) else None
-
-    def _proof(self, target: Target) -> dict[str, str]:
-        """The comparison that a tuned model rests on."""
-        standing = self._standing(target)
-        return {"parity": standing.parity.digest} if standing else {}
-
-    def _deploy(self, name: str, target: Target, evidence: dict[str, str], reason: str) -> None:
-        """One deployment for a new decision; what a person chose since the last one (target, shares, bounds) stays."""
-        deployment = Deployment(
-            name=name,
-            target=target,
-            answer_type=self._task.answer_type,
-            labels=self._dataset.labels,
-            json_schema=self._dataset.json_schema,
-            max_tokens=getattr(self._task.answer, "max_tokens", 256),
-            evidence=evidence,
-        )
-        taints.require_deployable(self._workspace, deployment)
-        standing = deployments.all_current(self._store).get(name)
-        if standing is None:
-            deployments.deploy(self._store, deployment, reason)
-        elif standing.evidence.get("decision") != evidence["decision"]:
-            mine = {"shares": standing.shares, "shadow": standing.shadow, "fallbacks": standing.fallbacks}
-            kept = msgspec.structs.replace(deployment, bounds=standing.bounds, slo=standing.slo, **mine)
-            if standing.cascade is not None and standing.cascade.of == target:  # its threshold is for this target alone
-                kept = msgspec.structs.replace(kept, cascade=standing.cascade)
-            deployments.deploy(self._store, kept, reason)
+        """Serve what was measured and may answer; returns the public names, the task's own first."""
+        release = Release(self._workspace, self._store, self._task, self._dataset, self._standings, self._progress)
+        names = release.deploy(self._measured, decision)
+        self.refused += release.refused
+        return names
 
     # -- what the stages share -----------------------------------------------------------------------------------
 
@@ -541,10 +474,11 @@ class Flow:
         """A child of one thread a core, each asked one question at a time: beside others in a batch an answer is
         computed in another order, which rounds differently and flips near-ties, and the same inputs would give another
         report (invariant 7)."""
-        settings = Settings(slots=1, children=_children(), threads=1, context=min(base.context_length, 2048))
-        return OnDemand(LlamaCpp(self._serving_weights(base), adapters, settings))
+        found, context = self._served(base), min(base.context_length, 2048)
+        settings = Settings(slots=1, children=_children(), threads=1, context=context, program=found.program)
+        return OnDemand(LlamaCpp(found.weights, adapters, settings))
 
-    def _serving_weights(self, base: Base) -> Path:
+    def _served(self, base: Base) -> Served:
         """The base as it is served: in the encoding that was chosen, else in one that answers as the trainer."""
         folder = self._workspace.models / base.name
         found = passed(folder)
@@ -553,11 +487,11 @@ class Flow:
         if not target.exists():
             with self._progress.step("re-encode"):
                 reencode(folder / base.weights.name, target, msgspec.convert(encoding, Encoding))
-        return serving_weights(folder)
+        return served(folder, self._workspace.benches)
 
     def _engine_version(self, base: Base) -> str:
-        """What computes the answers, so that others are not taken for them."""
-        return f"xllamacpp {version('xllamacpp')} {self._serving_weights(base).name}"
+        found = self._served(base)
+        return f"{found.build} {found.weights.name}"
 
     def _stage(self, name: str, inputs: str, kept: Callable[[str], Path], work: Callable[[], str]) -> str:
         """The stage's output: on record for these inputs, or worked out now and recorded.
@@ -597,11 +531,6 @@ def _rented(incumbent: Incumbent) -> Target | None:
     if incumbent.base_url is None:
         return None
     return RemoteTarget(base_url=incumbent.base_url, model=incumbent.model, api_key=incumbent.api_key)
-
-
-def served_name(task: str, candidate: Candidate) -> str:
-    """The public model name of one candidate: `frontline-triage:tuned-smollm2-135m-instruct`."""
-    return f"{task}:{re.sub(r'[^a-z0-9.]+', '-', candidate.name.lower()).strip('-')}"
 
 
 def _children() -> int:

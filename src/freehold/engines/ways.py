@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -78,6 +79,11 @@ class Served:
     program: str | None
     encoding: Encoding | None = None
     ways: Ways | None = None
+
+    @property
+    def build(self) -> str:
+        """The program that computes the answers, so that another's are not taken for them."""
+        return f"native {Path(self.program).stat().st_size}" if self.program else f"xllamacpp {version('xllamacpp')}"
 
     @property
     def merges(self) -> bool:

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -233,8 +232,7 @@ class Bench:
 def setting(workspace: Workspace, base: Base) -> str:
     """What a base's adapters are served with now: the base, its encoding, and the engine."""
     found = served(workspace.models / base.name, workspace.benches)
-    engine = f"native {Path(found.program).stat().st_size}" if found.program else f"xllamacpp {version('xllamacpp')}"
-    return digest([base.digest, found.weights.name, engine, found.merges])
+    return digest([base.digest, found.weights.name, found.build, found.merges])
 
 
 def engines_here() -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from freehold.evaluation.arena import votes as ballots
 from freehold.evaluation.arena.ballot import wins
 from freehold.evaluation.arena.pairing import draw
 from freehold.evaluation.arena.rank import Rating
-from freehold.pipeline import served_name
+from freehold.release import served_name
 from freehold.store import deployments, stages
 from freehold.store.bouts import Bout, Bouts
 from freehold.store.documents import Documents
