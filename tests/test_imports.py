@@ -20,6 +20,7 @@ ROOMS = [
     "evaluation",
     "decision",
     "plan",
+    "release",
     "pipeline",
     "status",
     "doctor",

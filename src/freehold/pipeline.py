@@ -428,7 +428,7 @@ class Flow:
 
     def deploy(self, decision: Decision) -> tuple[str, ...]:
         """Serve what was measured and may answer; returns the public names, the task's own first."""
-        release = Release(self._workspace, self._store, self._task, self._dataset, self._standings, self._progress)
+        release = Release(self._workspace, self._task, self._dataset, self._standings, self._progress)
         names = release.deploy(self._measured, decision)
         self.refused += release.refused
         return names

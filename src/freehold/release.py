@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-from sqlalchemy import Engine
 
 from freehold.evaluation.adapter_parity import Standing
 from freehold.progress import Progress
 from freehold.records import Candidate, Dataset, Decision, Row, Verdict
 from freehold.spec import Task
 from freehold.store import deployments, taints
+from freehold.store.database import connect
 from freehold.store.deployments import AdapterTarget, Deployment, Target
 from freehold.store.workspace import Workspace
 
@@ -32,7 +32,6 @@ class Release:
     """
 
     workspace: Workspace
-    store: Engine
     task: Task
     dataset: Dataset
     standings: Mapping[str, Standing]
@@ -91,15 +90,16 @@ class Release:
             evidence=evidence,
         )
         taints.require_deployable(self.workspace, deployment)
-        standing = deployments.all_current(self.store).get(name)
+        store = connect(self.workspace.database_url)
+        standing = deployments.all_current(store).get(name)
         if standing is None:
-            deployments.deploy(self.store, deployment, reason)
+            deployments.deploy(store, deployment, reason)
         elif standing.evidence.get("decision") != evidence["decision"]:
             mine = {"shares": standing.shares, "shadow": standing.shadow, "fallbacks": standing.fallbacks}
             kept = msgspec.structs.replace(deployment, bounds=standing.bounds, slo=standing.slo, **mine)
             if standing.cascade is not None and standing.cascade.of == target:  # its threshold is for this target alone
                 kept = msgspec.structs.replace(kept, cascade=standing.cascade)
-            deployments.deploy(self.store, kept, reason)
+            deployments.deploy(store, kept, reason)
 
 
 def served_name(task: str, candidate: Candidate) -> str:

@@ -329,7 +329,7 @@ def test_a_copy_that_does_not_say_what_its_adapter_says_does_not_serve(tmp_path:
 
 
 def test_fingerprints_outlive_the_pool_and_catch_what_changed_meanwhile(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "goldens", "this base")
+    shelf = Shelf(tmp_path / "goldens", lambda: "this base")
     for _ in range(2):
         house = House(tmp_path, NO_TIMER, shelf=shelf)
         house.add("a")
@@ -339,13 +339,13 @@ def test_fingerprints_outlive_the_pool_and_catch_what_changed_meanwhile(tmp_path
     assert len(Bench.made) == 1, "none was made for a fingerprint"
     for path in (tmp_path / "goldens").glob("*.json"):
         path.write_text("damaged")
-    house = House(tmp_path, NO_TIMER, shelf=Shelf(tmp_path / "goldens", "this base"))
+    house = House(tmp_path, NO_TIMER, shelf=Shelf(tmp_path / "goldens", lambda: "this base"))
     house.add("a")
     house.pool.start()
     house.pool.stop()
     for path in (tmp_path / "goldens").glob("*.json"):
         path.write_text(path.read_text().replace(":-1.0", ":-9.0"))
-    house = House(tmp_path, NO_TIMER, shelf=Shelf(tmp_path / "goldens", "this base"))
+    house = House(tmp_path, NO_TIMER, shelf=Shelf(tmp_path / "goldens", lambda: "this base"))
     with pytest.raises(EngineError, match="its fingerprint is off by"):
         house.pool.start()
 

@@ -13,6 +13,7 @@ from things import things, write_task
 from freehold import spec
 from freehold.data import build as data
 from freehold.data import freeze
+from freehold.engines import ways
 from freehold.engines.random_adapter import write_random_adapter
 from freehold.errors import ModelFileError, NotFoundError, RefusedError, UserError
 from freehold.evaluation import adapter_parity, parity
@@ -143,7 +144,7 @@ def test_before_a_deployment_it_is_compared_once(
     with monkeypatch.context() as patched:
         patched.setattr(adapter_parity, "Bench", None)
         assert adapter_parity.before_deployment(workspace, manifest, SILENT) == first
-    monkeypatch.setattr(adapter_parity, "version", lambda _: "of tomorrow")
+    monkeypatch.setattr(ways, "version", lambda _: "of tomorrow")
     monkeypatch.setattr(adapter_parity, "Bench", None)
     with pytest.raises(TypeError):  # another engine is another comparison
         adapter_parity.before_deployment(workspace, manifest, SILENT)

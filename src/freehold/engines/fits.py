@@ -79,9 +79,9 @@ def _check_adapter(name: str, path: Path, base: Shape) -> None:
 
 
 def _gguf(path: Path, refusal: str) -> Any:  # noqa: ANN401 (a GGUFReader)
-    from gguf import GGUFReader
+    from freehold.engines.gguf_reader import Reader
 
     try:
-        return GGUFReader(path)
+        return Reader(path)
     except (ValueError, OSError, IndexError):
         raise ModelFileError(refusal) from None

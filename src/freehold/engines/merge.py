@@ -52,9 +52,9 @@ class _Lora:
     """An adapter's matrices, read once."""
 
     def __init__(self, path: Path) -> None:
-        from gguf import GGUFReader
+        from freehold.engines.gguf_reader import Reader
 
-        reader = GGUFReader(path)
+        reader = Reader(path)
         self._tensors = {each.name: each.data for each in reader.tensors}
         self._alpha = float(reader.fields["adapter.lora.alpha"].contents())
 

@@ -116,7 +116,7 @@ class Serving:
         together = Maker(self._engine(self._together), self._check(self._together))
         alone = Maker(self._engine(self._alone), self._check(self._alone))
         copy = self._copy_maker(self.copies, policy, turns) if self.copies else None
-        return Pool(Makers(together, alone, copy), policy, Shelf(shelf, self._setting()) if shelf else None)
+        return Pool(Makers(together, alone, copy), policy, Shelf(shelf, self._setting) if shelf else None)
 
     def _together(self, files: AdapterFiles) -> Settings:
         planned = plan(len(files.paths), self.context, self.log, program=self.program)

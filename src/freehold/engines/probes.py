@@ -7,6 +7,7 @@ rounding, so a fingerprint that moved means that something else answers.
 """
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -65,10 +66,17 @@ def _apart(one: Mapping[str, float], other: Mapping[str, float]) -> float:
 
 
 class Shelf:
-    """Golden fingerprints on disk: those of one base, encoding and engine, which `setting` names, by adapter digest."""
+    """Golden fingerprints on disk: those of one base, encoding and engine, which `setting` names, by adapter digest.
 
-    def __init__(self, folder: Path, setting: str) -> None:
-        self._folder, self._setting = folder, setting
+    `setting` is called when the first fingerprint is read: it hashes weights, which nobody may ever ask for.
+    """
+
+    def __init__(self, folder: Path, setting: Callable[[], str]) -> None:
+        self._folder, self._find_setting = folder, setting
+
+    @cached_property
+    def _setting(self) -> str:
+        return self._find_setting()
 
     def read(self, adapter: str | None) -> Fingerprint | None:
         """What was kept; None where nothing was, or what was kept is damaged: then it is taken anew."""

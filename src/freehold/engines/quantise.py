@@ -14,8 +14,10 @@ from freehold.errors import ModelFileError
 from freehold.store.workspace import atomic_file
 
 if TYPE_CHECKING:
-    from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
+    from gguf import GGMLQuantizationType, GGUFWriter
     from numpy.typing import NDArray
+
+    from freehold.engines.gguf_reader import Reader
 
 Encoding = Literal["F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0"]
 ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
@@ -61,23 +63,23 @@ def _write(writer: "GGUFWriter", path: Path) -> None:
     writer.close()
 
 
-def _reader(source: Path) -> "GGUFReader":
-    from gguf import GGUFReader
+def _reader(source: Path) -> "Reader":
+    from freehold.engines.gguf_reader import Reader
 
     try:
-        return GGUFReader(source)
+        return Reader(source)
     except (ValueError, OSError, IndexError) as error:
         raise ModelFileError(f"{source}: is no whole GGUF file ({error}); `freehold pull` fetches it again") from None
 
 
-def _text(reader: "GGUFReader", key: str) -> str:
+def _text(reader: "Reader", key: str) -> str:
     field = reader.get_field(key)
     if field is None:
-        raise ModelFileError(f"{reader.data.filename}: has no {key}; it is no model that llama.cpp can load")
+        raise ModelFileError(f"{reader.path}: has no {key}; it is no model that llama.cpp can load")
     return str(field.contents())
 
 
-def _carry_metadata(reader: "GGUFReader", writer: "GGUFWriter") -> None:
+def _carry_metadata(reader: "Reader", writer: "GGUFWriter") -> None:
     from gguf import GGUFValueType
 
     for field in reader.fields.values():

@@ -10,10 +10,12 @@ PROJECTIONS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up"
 def write_random_adapter(base: Path, target: Path, seed: int, rank: int = 16, strength: float = 0.02) -> None:
     """A LoRA adapter in GGUF for every projection of `base`; `strength` is the deviation of its second factor."""
     import numpy as np
-    from gguf import GGUFReader, GGUFWriter
+    from gguf import GGUFWriter
+
+    from freehold.engines.gguf_reader import Reader
 
     generator = np.random.default_rng(seed)
-    reader = GGUFReader(base)
+    reader = Reader(base)
     architecture = reader.fields["general.architecture"].contents()
     with atomic_file(target) as handle:
         writer = GGUFWriter(handle.name, architecture)

@@ -24,6 +24,7 @@ from freehold.evaluation.parity import (
     Figures,
     Parity,
     Question,
+    Trainer,
     Voice,
     Way,
     compare,
@@ -96,7 +97,6 @@ class Bench:
 
     def compare(self, wanted: Wanted, progress: Progress) -> Parity:
         """The adapter as it is served and every way that is wanted; raises `DataError` where there is no example."""
-        trainer = Way("trainer", lambda: self._trainer(exact=True))
         ways = [
             *([Way(AS_TRAINED, lambda: self._trainer(exact=False))] if wanted.as_trained else []),
             Way(SERVED, self._served),
@@ -113,7 +113,7 @@ class Bench:
             adapter=self.manifest.digest,
             dataset=self.manifest.dataset,
             examples=len(questions),
-            ways=compare(trainer, ways, questions, progress),
+            ways=compare(lambda: self._trainer(exact=True), ways, questions, progress),
             setting=setting(self.workspace, self.base),
         )
         return named(found)
@@ -149,7 +149,7 @@ class Bench:
         return JsonSchema(json_schema=dataset.json_schema) if dataset.json_schema else None
 
     @contextmanager
-    def _trainer(self, exact: bool) -> Iterator[Voice]:
+    def _trainer(self, exact: bool) -> Iterator[Trainer]:
         labels = self._dataset.labels if self._dataset.answer_type is AnswerType.LABEL else ()
         most = self._max_tokens(Renderer(self._base_folder))
         yield TrainerVoice(self._base_folder, self._adapter_folder, self.manifest, labels, most, exact)

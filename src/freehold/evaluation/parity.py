@@ -44,6 +44,13 @@ class Voice(Protocol):
         """Answer one prompt."""
 
 
+class Trainer(Voice, Protocol):
+    """What was trained, which the others are held against."""
+
+    def speak(self, ids: Sequence[int], among: Sequence[str] | None = None) -> Spoken:
+        """Answer one prompt; an answer that can be none of `among` any more may end there."""
+
+
 class Way(NamedTuple):
     """One way of serving: its name, and what opens it."""
 
@@ -141,11 +148,22 @@ class _Said(NamedTuple):
 
 
 def compare(
-    trainer: Way, ways: Sequence[Way], questions: Sequence[Question], progress: Progress
+    trainer: Callable[[], AbstractContextManager[Trainer]],
+    ways: Sequence[Way],
+    questions: Sequence[Question],
+    progress: Progress,
 ) -> tuple[Figures, ...]:
-    """Every way against the trainer, one after another, so that only one model is in memory at a time."""
-    wanted = _ask(trainer, questions, progress)
-    return tuple(_figures(way.name, wanted, _ask(way, questions, progress), questions) for way in ways)
+    """Every way against the trainer, one after another, so that only one model is in memory at a time.
+
+    The trainer is asked last: its greedy answer need not be decoded further than it agrees with one of theirs.
+    """
+    found = [_ask(way, questions, progress) for way in ways]
+    with progress.step("parity: trainer", len(questions)) as step, trainer() as voice:
+        wanted = []
+        for at, question in enumerate(questions):
+            wanted.append(voice.speak(question.ids, [each.spoken[at].answer for each in found]))
+            step.advance()
+    return tuple(_figures(way.name, wanted, each, questions) for way, each in zip(ways, found, strict=True))
 
 
 def _ask(way: Way, questions: Sequence[Question], progress: Progress) -> _Said:
@@ -158,8 +176,8 @@ def _ask(way: Way, questions: Sequence[Question], progress: Progress) -> _Said:
     return _Said(spoken, differ)
 
 
-def _figures(name: str, wanted: _Said, found: _Said, questions: Sequence[Question]) -> Figures:
-    both = list(zip(questions, wanted.spoken, found.spoken, strict=True))
+def _figures(name: str, wanted: Sequence[Spoken], found: _Said, questions: Sequence[Question]) -> Figures:
+    both = list(zip(questions, wanted, found.spoken, strict=True))
     drifts = [_drift(mine.first, theirs.first) for _, mine, theirs in both]
     apart = tuple(question.example for question, mine, theirs in both if mine.answer != theirs.answer)
     return Figures(

@@ -48,13 +48,16 @@ class TrainerVoice:
     def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
         return self._renderer.ids(messages)
 
-    def speak(self, ids: Sequence[int]) -> Spoken:
-        """The likeliest first tokens, and the greedy answer, held to the labels where there are any."""
+    def speak(self, ids: Sequence[int], among: Sequence[str] | None = None) -> Spoken:
+        """The likeliest first tokens, and the greedy answer, held to the labels where there are any.
+
+        An answer that can be none of `among` any more ends there.
+        """
         begun = time.perf_counter()
         scores, past = self._prompt(tuple(ids))
         likeliest = scores.topk(RIVALS)
         first = dict(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True))
-        answer = self._label(scores, past) if self._labels else self._decoded(scores, past)
+        answer = self._label(scores, past) if self._labels else self._decoded(scores, past, among)
         return Spoken(first, answer, (time.perf_counter() - begun) * 1000)
 
     def _prompt(self, ids: tuple[int, ...]) -> tuple[Any, Any]:
@@ -67,9 +70,11 @@ class TrainerVoice:
         self._held = ids, past
         return scores, past
 
-    def _decoded(self, scores: Any, past: Any) -> str:  # noqa: ANN401 (tensors)
+    def _decoded(self, scores: Any, past: Any, among: Sequence[str] | None) -> str:  # noqa: ANN401 (tensors)
         decoded: list[int] = []
         while len(decoded) < self._max_tokens:
+            if among is not None and not _begins_one(self._renderer.decode(decoded), among):
+                break
             token = int(scores.argmax())
             if token == self._renderer.end_id:
                 break
@@ -107,6 +112,12 @@ class TrainerVoice:
     def _answer_ids(self, label: str) -> tuple[int, ...]:
         """The label as it was trained, its end included."""
         return self._renderer.example([Message(role="user", content="?")], label).answer
+
+
+def _begins_one(text: str, among: Sequence[str]) -> bool:
+    """Whether one of these begins so; half a character's bytes come as U+FFFD."""
+    begun = text.rstrip("\ufffd")
+    return any(each.startswith(begun) for each in among)
 
 
 def _carry(model: Any, folder: Path, recipe: LoraRecipe) -> None:  # noqa: ANN401

@@ -34,10 +34,12 @@ def load_base(folder: Path, exact: bool = False) -> Any:  # noqa: ANN401 (a tran
     from transformers import AutoModelForCausalLM, GgufConfig
     from transformers.utils import logging
 
+    from freehold.engines.gguf_reader import quick_gguf
+
     logging.disable_progress_bar()
     on = device()
     try:
-        with redirect_stderr(StringIO()):  # transformers draws a bar of its own while it dequantises
+        with quick_gguf(), redirect_stderr(StringIO()):  # transformers draws a bar of its own while it dequantises
             model = AutoModelForCausalLM.from_pretrained(
                 folder,
                 gguf_file=WEIGHTS_FILE,

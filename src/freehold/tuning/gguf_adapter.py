@@ -28,11 +28,13 @@ _PERMUTED = ("llama",)
 
 def write_gguf_adapter(folder: Path, base_weights: Path, target: Path) -> None:
     """Convert the PEFT adapter in `folder` for the base in `base_weights`; atomic."""
-    from gguf import GGUFReader, GGUFWriter
+    from gguf import GGUFWriter
+
+    from freehold.engines.gguf_reader import Reader
 
     tensors, scale = load_adapter(folder)
     rank = next(iter(tensors.values())).shape[0]
-    facts = _Facts(GGUFReader(base_weights))
+    facts = _Facts(Reader(base_weights))
     with atomic_file(target) as handle:
         writer = GGUFWriter(path=handle.name, arch=facts.architecture)
         writer.add_string("general.type", "adapter")

@@ -45,9 +45,11 @@ def _opened(weights: Path) -> Any:  # noqa: ANN401 (a transformers model)
     from transformers import AutoModelForCausalLM, GgufConfig
     from transformers.utils import logging
 
+    from freehold.engines.gguf_reader import quick_gguf
+
     logging.disable_progress_bar()
     try:
-        with redirect_stderr(StringIO()):
+        with quick_gguf(), redirect_stderr(StringIO()):
             return AutoModelForCausalLM.from_pretrained(
                 weights.parent,
                 gguf_file=weights.name,
