@@ -1,6 +1,7 @@
 """Tuning here against TRL's `SFTTrainer`, and against what the machine could do: `python bench/tuning.py BASE_FOLDER`.
 
-Both sides get the same base in bf16, the same token ids, rank, targets, learning rate, epochs and examples a batch; for
+Both sides get the same base, token ids, rank, targets, learning rate, epochs and examples a batch, in the same
+precision: bf16, or float32 where the machine does not multiply in bf16; the limit is taken in that precision too. For
 each seed one trains, then the other, on the same machine in the same minutes, and both adapters are scored by the same
 code. Needs the `bench` extra (TRL) and, for data, `--data` with Banking77's train.csv and test.csv.
 
@@ -31,7 +32,7 @@ import torch
 from freehold.evaluation.statistics import wilson
 from freehold.records import Message
 from freehold.render import Prompt, Rendered, Renderer
-from freehold.tuning.base import load_base
+from freehold.tuning.base import device, load_base, precision
 from freehold.tuning.batches import Tokens, shuffled_batches, split_prefix
 from freehold.tuning.forward import pack, prepare
 from freehold.tuning.lora import TARGETS, add_adapters, load_adapter
@@ -138,7 +139,7 @@ def theirs(
             warmup_steps=round(recipe.warmup * recipe.epochs * len(rows) / batch),
             max_grad_norm=recipe.gradient_clip,
             weight_decay=recipe.weight_decay,
-            bf16=True,
+            bf16=precision(device()) is torch.bfloat16,
             use_cpu=not torch.cuda.is_available(),
             gradient_checkpointing=False,
             report_to=[],
@@ -227,8 +228,8 @@ def _shapes(config: Any, head: int) -> list[tuple[int, int]]:  # noqa: ANN401 (a
 
 
 def matmul_rate(size: int, seconds: float = 1.0) -> float:
-    """bf16 matrix products of size × size, operations a second: the best of five stretches."""
-    left, right = (torch.randn(size, size, dtype=torch.bfloat16) for _ in range(2))
+    """Matrix products of size × size in the precision of both sides, operations a second: the best of five."""
+    left, right = (torch.randn(size, size, dtype=precision(device())) for _ in range(2))
     best = 0.0
     for _ in range(5):
         began, count = time.perf_counter(), 0
@@ -280,7 +281,7 @@ def main() -> None:
 
 class Run(msgspec.Struct, frozen=True):
     """One training of one side: examples a second, steady and with loading, what it got right, and the machine then:
-    its rate of bf16 products (operations a second, the best before and after) and its load."""
+    its rate of matrix products (operations a second, the best before and after) and its load."""
 
     name: str
     steady: float
@@ -335,7 +336,11 @@ def _measured(name: str, base: Path, data: Data, recipe: LoraRecipe, seed_and_ba
 def _summary(results: dict[str, list[Run]], mean: float, work: float, held_out: int) -> None:
     """Medians over the seeds, the ratio, and the share of the limit."""
     rate = max(run.rate for runs in results.values() for run in runs)
-    summary: dict[str, Any] = {"matmul_gflops": round(rate / 1e9), "limit_tokens_per_second": round(rate / work * mean)}
+    summary: dict[str, Any] = {
+        "precision": str(precision(device())).removeprefix("torch."),
+        "matmul_gflops": round(rate / 1e9),
+        "limit_tokens_per_second": round(rate / work * mean),
+    }
     for name, runs in results.items():
         if runs:
             interval = wilson(sum(run.right for run in runs), held_out * len(runs), 0.95)
