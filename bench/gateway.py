@@ -240,17 +240,21 @@ class Bench:
             Rate(self._folder, "whole answers", 300, stream=False),
             Rate(self._folder, "first event of a stream", 50, stream=True),
         )
-        beside = port()
-        environment = {"FREEHOLD_HOME": str(self._folder / "beside")}
-        key = with_key(self._folder / "beside")
-        with running(freehold_serve(beside, self._fake), beside, self._folder, **environment):
-            for _ in range(self._rounds):
-                whole.measure("direct", self._up, "x", self._seconds)
-                whole.measure("through", *self._at[OURS], self._seconds)
-                first.measure("direct", self._fake, "x", self._seconds)
-                first.measure("through", beside, key, self._seconds)
+        fresh, beside = self._fresh(self._up, "fresh"), self._fresh(self._fake, "beside")
+        for _ in range(self._rounds):
+            whole.measure("direct", self._up, "x", self._seconds)
+            whole.measure("through", *fresh, self._seconds)
+            first.measure("direct", self._fake, "x", self._seconds)
+            first.measure("through", *beside, self._seconds)
         whole.report()
         first.report()
+
+    def _fresh(self, up: int, name: str) -> tuple[int, str]:
+        """A gateway that has nothing to catch up with, and a key to it."""
+        at, home = port(), self._folder / name
+        key = with_key(home)
+        self._start(freehold_serve(at, up), at, FREEHOLD_HOME=str(home))
+        return at, key
 
     def report(self) -> None:
         mine = median(rate for rate, _ in self._rates[OURS])
@@ -268,6 +272,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of all measurements, by turns")
     parser.add_argument("--litellm", default=shutil.which("litellm"), help="LiteLLM's command, in a venv of its own")
     parser.add_argument("--distillery", default=shutil.which("distillery"), help="llm-distillery's command, likewise")
+    parser.add_argument("--part", choices=("throughput", "latency"), help="one of the two; left out: both")
     arguments = parser.parse_args()
     missing = [tool for tool in ("wrk", "nginx", "cc") if shutil.which(tool) is None]
     if missing:
@@ -279,9 +284,11 @@ def main() -> None:
         )
         print(f"a flush of this disk, which every record waits for: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
         bench = Bench(Path(folder), arguments, stack)
-        bench.throughputs()
-        bench.report()
-        bench.latencies()
+        if arguments.part != "latency":
+            bench.throughputs()
+            bench.report()
+        if arguments.part != "throughput":
+            bench.latencies()
 
 
 if __name__ == "__main__":
