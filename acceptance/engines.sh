@@ -102,14 +102,14 @@ if point 3 "changing adapters under traffic"; then
 import hashlib, os, statistics, threading, time
 from pathlib import Path
 from freehold.engines.engine import Completion, Sampling
-from freehold.engines.plan import pool
+from freehold.engines.plan import Serving
 from freehold.engines.pool import Policy
 from freehold.engines.quantise import reencode
 from freehold.engines.random_adapter import write_random_adapter
 from freehold.errors import FreeholdError, ModelFileError
 base = Path("base.q8_0.gguf").resolve()  # as `freehold run` serves it: it answers the same beside others as alone
 reencode(Path(os.environ["FREEHOLD_HOME"]) / "models/smollm2-135m-instruct/weights.gguf", base, "Q8_0")
-adapters = pool(base, 128, policy=Policy(loaded=3, probe_every_s=0))
+adapters = Serving(base, 128).pool(Policy(loaded=3, probe_every_s=0, settle_s=1))
 paths = {name: Path(f"{name}.gguf").resolve() for name in ("a", "b", "c", "d")}
 for seed, (name, path) in enumerate(paths.items()):
     write_random_adapter(base, path, seed, rank=4, strength=0.2)
@@ -142,11 +142,15 @@ for thread in threads:
     thread.join()
 assert not wrong and not failed, (wrong[:3], failed[:3])
 print(f"{adapters.loads} engines under traffic: 0 wrong, 0 dropped; the longest change took {max(changes):.1f} s")
-paths["a"].write_bytes(paths["b"].read_bytes())
-engine = adapters._current.engine
+while adapters._settler is not None:
+    time.sleep(0.1)
+adapters.settle()
+engine = adapters.engines[0]
+assert len(engine._order) == 3, engine._order
 engine._order[0], engine._order[1] = engine._order[1], engine._order[0]
+paths["a"].write_bytes(paths["b"].read_bytes())
 adapters.probe()
-assert adapters._current.engine is not engine, "the swap was not caught"
+assert engine not in adapters.engines, "the swap was not caught"
 try:
     ask("a")
 except ModelFileError as error:
