@@ -2,18 +2,21 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from freehold.engines import ways
 from freehold.engines.copies import Copies
 from freehold.engines.engine import Completion, Sampling
 from freehold.engines.plan import Serving
 from freehold.engines.pool import Policy, Pool
 from freehold.engines.quantise import reencode
 from freehold.engines.random_adapter import write_random_adapter
-from freehold.engines.ways import COPIES, ONE, TOGETHER, kept, measure
-from freehold.errors import ModelFileError, NotFoundError
+from freehold.engines.ways import CANDIDATES, COPIES, ONE, TOGETHER, Rate, kept, measure
+from freehold.errors import EngineError, ModelFileError, NotFoundError
 from freehold.progress import SILENT
 
 POLICY = Policy(loaded=3, drain_s=10, probe_every_s=0, settle_s=0)
@@ -95,7 +98,24 @@ def test_ways_are_measured_kept_and_the_base_is_left_as_it_is_served(smollm2: Pa
     assert kept(folder, tmp_path / "bench") == found
     assert [(each.way, each.adapters) for each in found.rates[-2:]] == [(TOGETHER, 2), (COPIES, 2)]
     assert all(each.requests > 0 for each in found.rates)
-    assert {each.encoding for each in found.rates if each.way == ONE} == {"BF16", "Q8_0"}
+    assert {each.encoding for each in found.rates if each.way == ONE} == set(CANDIDATES)
     assert {each.name for each in folder.iterdir()} - {"weights.gguf"} == {
         "weights.q8_0.gguf", f"weights.{found.best().encoding.lower()}.gguf"
     }  # fmt: skip
+
+
+def test_copies_that_say_something_else_than_their_adapters_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def opened(serving: Serving, files: dict[str, Path]) -> Iterator[None]:
+        if serving.copies is not None:
+            raise EngineError("its fingerprint is off by 0.11 nats")
+        yield None
+
+    one = Rate(engine="llamacpp", encoding="Q8_0", way=ONE, adapters=1, requests_per_second=1.0, requests=1)
+    bench = ways._Bench(tmp_path, tmp_path, 0.1, SILENT)
+    monkeypatch.setattr(ways, "_open", opened)
+    monkeypatch.setattr(bench, "_encoded", lambda encoding: tmp_path / "base.gguf")
+    monkeypatch.setattr(bench, "_rate", lambda *_: replace(one, way=TOGETHER))
+    assert [each.way for each in bench.many(one, None, {"a": tmp_path / "a.gguf"})] == [TOGETHER]

@@ -24,6 +24,7 @@ from freehold.engines.plan import Serving, plan
 from freehold.engines.pool import Policy, Pool
 from freehold.engines.quantise import Encoding, reencode
 from freehold.engines.random_adapter import write_random_adapter
+from freehold.errors import EngineError
 from freehold.progress import Progress
 from freehold.records import Record
 from freehold.store.layout import WEIGHTS_FILE, allowed, encoded_file, serving_weights
@@ -182,8 +183,11 @@ class _Bench:
         encoding = next(each for each in CANDIDATES if each == best.encoding)
         for way, copies in ((TOGETHER, None), (COPIES, Copies(self._folder / WEIGHTS_FILE, encoding))):
             serving = Serving(self._encoded(encoding), _CONTEXT, program=program, copies=copies)
-            with self._progress.step(f"{best.engine} {encoding} {way}"), _open(serving, files) as pool:
-                yield self._rate(pool, best.engine, encoding, way, list(files))
+            try:
+                with self._progress.step(f"{best.engine} {encoding} {way}"), _open(serving, files) as pool:
+                    yield self._rate(pool, best.engine, encoding, way, list(files))
+            except EngineError as error:  # merged in a coarse encoding, a copy may say something else than its adapter
+                self._progress.say("bench", f"{way} in {encoding} are left out: {error}")
 
     def _rate(self, engine: LlamaCpp | Pool, name: str, encoding: str, way: str, adapters: list[str]) -> Rate:
         load = Load(way, adapters, [1] * len(adapters))
