@@ -260,7 +260,8 @@ PY
 fi
 
 if point 8 "structured answers"; then
-  holds "wheel: labels in three scripts, JSON, regex and GBNF bind; wrong ones are the caller's fault" <<'PY'
+  structured() { # structured PROGRAM WHAT: a llama.cpp (empty: the wheel's) holds to every kind of constraint
+    PROGRAM=$1 holds "$2" <<'PY'
 import json
 from pathlib import Path
 import os, re
@@ -294,41 +295,10 @@ else:
     raise SystemExit("too long a prompt was accepted")
 engine.stop()
 PY
+  }
+  structured "" "wheel: labels in three scripts, JSON, regex and GBNF bind; wrong ones are the caller's fault"
   if [ -n "$native" ]; then
-    PROGRAM=$native holds "native: the same" <<'PY'
-import json
-from pathlib import Path
-import os, re
-from freehold.engines.engine import Completion, Gbnf, JsonSchema, Labels, Regex, Sampling
-from freehold.engines.llamacpp import LlamaCpp, Settings
-from freehold.errors import UserError
-program = os.environ.get("PROGRAM") or None
-engine = LlamaCpp(Path(os.environ["FREEHOLD_HOME"]) / "models/smollm2-135m-instruct/weights.gguf", settings=Settings(slots=2, context=256, program=program))
-engine.start()
-prompt = tuple(engine.tokenize("<|im_start|>user\nWho mends the till?<|im_end|>\n<|im_start|>assistant\n"))
-def ask(constraint, tokens=40):
-    return engine.complete(Completion(prompt=prompt, sampling=Sampling(max_tokens=tokens, constraint=constraint)))
-label = ask(Labels(labels=("it-help", "دفع الرواتب", "工资")))
-assert label.text in ("it-help", "دفع الرواتب", "工资"), label
-assert label.output_tokens == len(engine.tokenize(label.text)) + 1 and label.input_tokens == len(prompt)
-schema = {"type": "object", "properties": {"team": {"enum": ["it", "hr"]}}, "required": ["team"], "additionalProperties": False}
-assert json.loads(ask(JsonSchema(json_schema=schema)).text)["team"] in ("it", "hr")
-assert re.fullmatch(r"[a-z]{2,4}-\d{3}", ask(Regex(pattern=r"[a-z]{2,4}-\d{3}")).text)
-assert ask(Gbnf(grammar='root ::= "yes" | "no"')).text in ("yes", "no")
-for wrong in (Regex(pattern="("), JsonSchema(json_schema={"type": 3}), Labels(labels=())):
-    try:
-        ask(wrong)
-    except UserError:
-        continue
-    raise SystemExit(f"{wrong} was accepted")
-try:
-    engine.complete(Completion(prompt=prompt * 40, sampling=Sampling(max_tokens=1)))
-except UserError as error:
-    print(error)
-else:
-    raise SystemExit("too long a prompt was accepted")
-engine.stop()
-PY
+    structured "$native" "native: the same"
   else skipped "a native llama-server"; fi
   [ -n "$vllm" ] && echo "        vLLM: the contract of point 1" || skipped "vLLM"
   served
