@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import msgspec
 
@@ -11,7 +12,7 @@ from freehold.progress import Progress
 from freehold.records import Candidate, Dataset, Decision, Row, Verdict
 from freehold.spec import Task
 from freehold.store import deployments, taints
-from freehold.store.database import connect
+from freehold.store.database import Store, connect
 from freehold.store.deployments import AdapterTarget, Deployment, Target
 from freehold.store.workspace import Workspace
 
@@ -37,6 +38,10 @@ class Release:
     standings: Mapping[str, Standing]
     progress: Progress
     refused: list[str] = field(default_factory=list)
+
+    @cached_property
+    def _store(self) -> Store:
+        return connect(self.workspace.database_url)
 
     def deploy(self, measured: Sequence[Measured], decision: Decision) -> tuple[str, ...]:
         """Serve every candidate as `task:candidate`, and what a decision to switch names under the task's own name.
@@ -90,16 +95,15 @@ class Release:
             evidence=evidence,
         )
         taints.require_deployable(self.workspace, deployment)
-        store = connect(self.workspace.database_url)
-        standing = deployments.all_current(store).get(name)
+        standing = deployments.all_current(self._store).get(name)
         if standing is None:
-            deployments.deploy(store, deployment, reason)
+            deployments.deploy(self._store, deployment, reason)
         elif standing.evidence.get("decision") != evidence["decision"]:
             mine = {"shares": standing.shares, "shadow": standing.shadow, "fallbacks": standing.fallbacks}
             kept = msgspec.structs.replace(deployment, bounds=standing.bounds, slo=standing.slo, **mine)
             if standing.cascade is not None and standing.cascade.of == target:  # its threshold is for this target alone
                 kept = msgspec.structs.replace(kept, cascade=standing.cascade)
-            deployments.deploy(store, kept, reason)
+            deployments.deploy(self._store, kept, reason)
 
 
 def served_name(task: str, candidate: Candidate) -> str:
