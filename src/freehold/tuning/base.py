@@ -8,6 +8,8 @@ from typing import Any
 from freehold.errors import ModelFileError
 from freehold.store.layout import WEIGHTS_FILE
 
+UNREADABLE = (OSError, ValueError, KeyError, RuntimeError)  # what transformers raises on a file that it cannot open
+
 
 def device() -> str:
     """Where training runs: a GPU where there is one."""
@@ -31,22 +33,31 @@ def load_base(folder: Path, exact: bool = False) -> Any:  # noqa: ANN401 (a tran
     not one.
     """
     import torch
+
+    on = device()
+    attention = "eager" if on == "cpu" else "sdpa"
+    try:
+        model = dequantised(
+            folder / WEIGHTS_FILE, torch.float32 if exact else precision(on), attn_implementation=attention
+        )
+    except UNREADABLE as error:
+        raise ModelFileError(f"{folder / WEIGHTS_FILE}: cannot be opened for training ({error}); pull again") from None
+    return model.to(on)
+
+
+def dequantised(weights: Path, dtype: Any, **options: str) -> Any:  # noqa: ANN401 (a torch dtype → a transformers model)
+    """A GGUF file as transformers' model, every matrix unpacked; raises one of `UNREADABLE` where it cannot be read."""
     from transformers import AutoModelForCausalLM, GgufConfig
     from transformers.utils import logging
 
     from freehold.engines.gguf_reader import quick_gguf
 
     logging.disable_progress_bar()
-    on = device()
-    try:
-        with quick_gguf(), redirect_stderr(StringIO()):  # transformers draws a bar of its own while it dequantises
-            model = AutoModelForCausalLM.from_pretrained(
-                folder,
-                gguf_file=WEIGHTS_FILE,
-                quantization_config=GgufConfig(dequantize=True),
-                dtype=torch.float32 if exact else precision(on),
-                attn_implementation="eager" if on == "cpu" else "sdpa",
-            )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelFileError(f"{folder / WEIGHTS_FILE}: cannot be opened for training ({error}); pull again") from None
-    return model.to(on)
+    with quick_gguf(), redirect_stderr(StringIO()):  # transformers draws a bar of its own while it dequantises
+        return AutoModelForCausalLM.from_pretrained(
+            weights.parent,
+            gguf_file=weights.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=dtype,
+            **options,
+        )

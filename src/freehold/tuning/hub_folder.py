@@ -15,6 +15,7 @@ from freehold.engines.fits import OVERFLOWS_F16
 from freehold.errors import ModelFileError
 from freehold.render import TOKENIZER_FILE, Renderer
 from freehold.store.workspace import write_atomically
+from freehold.tuning.base import UNREADABLE, dequantised
 
 
 def write_hub_folder(weights: Path, base_folder: Path, target: Path) -> None:
@@ -42,21 +43,10 @@ def write_hub_folder(weights: Path, base_folder: Path, target: Path) -> None:
 
 def _opened(weights: Path) -> Any:  # noqa: ANN401 (a transformers model)
     import torch
-    from transformers import AutoModelForCausalLM, GgufConfig
-    from transformers.utils import logging
 
-    from freehold.engines.gguf_reader import quick_gguf
-
-    logging.disable_progress_bar()
     try:
-        with quick_gguf(), redirect_stderr(StringIO()):
-            return AutoModelForCausalLM.from_pretrained(
-                weights.parent,
-                gguf_file=weights.name,
-                quantization_config=GgufConfig(dequantize=True),
-                dtype=torch.float32,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        return dequantised(weights, torch.float32)
+    except UNREADABLE as error:
         raise ModelFileError(f"{weights}: cannot be written as safetensors ({error})") from None
 
 
