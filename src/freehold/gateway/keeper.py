@@ -16,6 +16,7 @@ from freehold.errors import ResourceError, UserError
 from freehold.gateway import journal
 from freehold.store.database import Store
 from freehold.store.exchanges import Entry, record
+from freehold.store.workspace import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +115,7 @@ def _record(path: Path, store: Store, batch: list[Entry]) -> None:
                 _record(path, store, [each])
             return
         aside = path.parent / "set-aside" / f"{batch[0].exchange.id}.entry"
-        aside.parent.mkdir(exist_ok=True)
-        aside.write_bytes(encode(batch[0]))
+        write_atomically(aside, encode(batch[0]))
         log.error("exchange %s cannot be stored (%s); it is set aside in %s", batch[0].exchange.id, error, aside)
 
 
