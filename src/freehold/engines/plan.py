@@ -91,11 +91,6 @@ def in_memory(weights: Path, settings: Settings, files: AdapterFiles) -> Setting
     return replace(settings, slots=slots)
 
 
-def newcomer(settings: Settings) -> Settings:
-    """A small child beside others: one thread, and as many slots as one adapter keeps busy."""
-    return replace(settings, children=1, threads=1, slots=_NEWCOMER_SLOTS)
-
-
 @dataclass(frozen=True)
 class Serving:
     """One base as it is served: its weights, tokens of context a request, log, native server, and merged copies.
@@ -122,8 +117,13 @@ class Serving:
         planned = plan(len(files.paths), self.context, self.log, program=self.program)
         return in_memory(self.weights, planned.settings, files)
 
+    def _small(self) -> Settings:
+        """A small child beside others: one thread, and as many slots as one adapter keeps busy."""
+        planned = plan(1, self.context, self.log, program=self.program).settings
+        return replace(planned, children=1, threads=1, slots=_NEWCOMER_SLOTS)
+
     def _alone(self, files: AdapterFiles) -> Settings:
-        return in_memory(self.weights, newcomer(plan(1, self.context, self.log, program=self.program).settings), files)
+        return in_memory(self.weights, self._small(), files)
 
     def _engine(self, settings: Callable[[AdapterFiles], Settings]) -> Make:
         return lambda files: LlamaCpp(self.weights, files.paths, self._drafting(settings(files)), files.digests)
@@ -140,9 +140,8 @@ class Serving:
 
     def _copy_maker(self, copies: Copies, policy: Policy, turns: Turns) -> Maker:
         def settings(path: Path) -> Settings:
-            common = newcomer(plan(1, self.context, self.log, program=self.program).settings)
             children = min(os.cpu_count() or 1, max(1, _MOST_COPY_CHILDREN // policy.loaded))
-            return in_memory(path, replace(common, children=children), AdapterFiles())
+            return in_memory(path, replace(self._small(), children=children), AdapterFiles())
 
         def check(files: AdapterFiles) -> None:
             check_adapters(self.weights, files)
