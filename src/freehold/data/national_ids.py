@@ -5,60 +5,56 @@ A bare run of nine to sixteen digits is more often an order number: without its 
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 from freehold.data.checksums import luhn, real_date, verhoeff, weighted
 
-_LETTERS = re.compile(r"[0-9]{2}(?:[A-Za-z]|[ -][A-Za-z](?![A-Za-z]))")  # every id with letters has this in it
-_RUN = re.compile(r"[0-9](?:[^0-9\n]?[0-9]){8,}")  # and every other has nine digits so close together
 _NEAR = 48  # characters before a number in which its word may stand
 
 
 class NationalId(NamedTuple):
-    """One country's number. `valid` is asked with the number's letters and digits only, in capitals."""
+    """One country's number. `valid` is asked with the number's letters and digits only, in capitals.
+
+    `form` is in capitals, and without what may stand around it.
+    """
 
     name: str
-    shape: re.Pattern[str]
+    form: str
     valid: Callable[[str], bool]
     word: re.Pattern[str] | None = None
 
-
-def national_ids(text: str) -> Iterator[tuple[int, int]]:
-    """Where national ids stand, as (start, end)."""
-    if _LETTERS.search(text):
-        yield from _found(_WITH_LETTERS, text, 0, len(text))
-    for run in _RUN.finditer(text):
-        yield from _found(_DIGITS, text, run.start(), min(len(text), run.end() + 2))
+    @property
+    def sign(self) -> str:
+        """Matches in every text with such a number; no look-around, so that RE2 takes it."""
+        return f"(?i){self.form}"
 
 
-def _found(ids: "tuple[NationalId, ...]", text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    for each in ids:
-        if not each.shape.search(text, start, end):
-            continue
-        for match in free_matches(each.shape, text, start, end):
-            bare = "".join(filter(str.isalnum, match.group())).upper()
-            near = each.word is None or each.word.search(text, max(0, match.start() - _NEAR), match.start())
-            if near and each.valid(bare):
-                yield match.span()
+def find_id(wanted: NationalId, text: str) -> Iterator[tuple[int, int]]:
+    """Where one country's numbers stand, as (start, end)."""
+    for match in free_matches(_shape(wanted.form), text):
+        bare = "".join(filter(str.isalnum, match.group())).upper()
+        near = wanted.word is None or wanted.word.search(text, max(0, match.start() - _NEAR), match.start())
+        if near and wanted.valid(bare):
+            yield match.span()
 
 
-def free_matches(
-    pattern: re.Pattern[str], text: str, start: int = 0, end: int | None = None
-) -> Iterator[re.Match[str]]:
+def free_matches(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
     """Matches with no letter or digit right before them, overlapping ones too: a match that fails its check hides none.
 
     A look-behind would say the same, but keeps `re` from skipping to the first possible character: five times slower.
     """
-    stop = len(text) if end is None else end
-    while match := pattern.search(text, start, stop):
+    start = 0
+    while match := pattern.search(text, start):
         start = match.start() + 1
         before = text[match.start() - 1] if match.start() else " "
         if not (before.isascii() and before.isalnum()):
             yield match
 
 
-def _shape(pattern: str) -> re.Pattern[str]:
-    return re.compile(rf"{pattern}(?![0-9A-Za-z])", re.IGNORECASE | re.ASCII)
+@cache
+def _shape(form: str) -> re.Pattern[str]:
+    return re.compile(rf"{form}(?![0-9A-Za-z])", re.IGNORECASE | re.ASCII)
 
 
 def _word(pattern: str) -> re.Pattern[str]:
@@ -187,40 +183,35 @@ def _any(_number: str) -> bool:
     return True
 
 
-_WITH_LETTERS = (
-    NationalId("GB NINO", _shape(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]"), _nino),
-    NationalId("ES DNI, NIE", _shape(r"(?:\d{8}|[XYZ]-?\d{7})-?[A-Z]"), _dni),
-    NationalId("IT codice fiscale", _shape(r"[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]"), _codice_fiscale),
-    NationalId("IN PAN", _shape(r"[A-Z]{3}[ABCFGHLJPT][A-Z]\d{4}[A-Z]"), _any),
-    NationalId("MX CURP", _shape(r"[A-Z]{4}\d{6}[HMX][A-Z]{5}[0-9A-Z]\d"), _curp),
-    NationalId("SG NRIC", _shape(r"[STFGM]\d{7}[A-Z]"), _nric),
-)
-
-_DIGITS = (
-    NationalId("US SSN", _shape(r"\d{3}-\d{2}-\d{4}"), _ssn),
-    NationalId("US SSN", _shape(r"\d{9}"), _ssn, _word(r"ssn|social security")),
-    NationalId("GB NHS", _shape(r"\d{3}[ -]?\d{3}[ -]?\d{4}"), _nhs, _word(r"\bnhs\b")),
-    NationalId("DE Steuer-ID", _shape(r"\d{2} ?\d{3} ?\d{3} ?\d{3}"), _steuer_id, _word(r"steuer|idnr|tax id")),
-    NationalId("FR NIR", _shape(r"[12] ?\d{2} ?\d{2} ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2}"), _nir),
-    NationalId("NL BSN", _shape(r"\d{4}\.?\d{2}\.?\d{3}"), _bsn, _word(r"\bbsn\b|burgerservice|sofi")),
-    NationalId("BE NRN", _shape(r"\d{2}\.\d{2}\.\d{2}-\d{3}\.\d{2}"), _rijksregister),
-    NationalId("BE NRN", _shape(r"\d{11}"), _rijksregister, _word(r"rijksregister|registre national|niss|insz")),
-    NationalId("PL PESEL", _shape(r"\d{11}"), _pesel, _word(r"pesel")),
-    NationalId("SE personnummer", _shape(r"(?:19|20)?\d{6}[-+]\d{4}"), _personnummer),
-    NationalId("FI henkilötunnus", _shape(r"\d{6}[-+A-FU-Y]\d{3}[0-9A-FHJ-NPR-Y]"), _hetu),
-    NationalId(
-        "NO fødselsnummer", _shape(r"\d{6} ?\d{5}"), _fodselsnummer, _word(r"f[øo]dselsnummer|personnummer|fnr")
-    ),
-    NationalId("DK CPR", _shape(r"\d{6}-?\d{4}"), _cpr, _word(r"\bcpr")),
-    NationalId("BR CPF", _shape(r"\d{3}\.\d{3}\.\d{3}-\d{2}"), _cpf),
-    NationalId("BR CPF", _shape(r"\d{11}"), _cpf, _word(r"\bcpf\b")),
-    NationalId("IN Aadhaar", _shape(r"[2-9]\d{3} ?\d{4} ?\d{4}"), verhoeff, _word(r"aadha+r|adhar|uidai|आधार")),
-    NationalId("CN resident id", _shape(r"\d{17}[\dX]"), _resident_id),
-    NationalId("KR RRN", _shape(r"\d{6}-[1-8]\d{6}"), _rrn),
-    NationalId("CH AHV", _shape(r"756\.?\d{4}\.?\d{4}\.?\d{2}"), _ahv),
-    NationalId("CA SIN", _shape(r"\d{3}[ -]?\d{3}[ -]?\d{3}"), luhn, _word(r"\bsin\b|social insurance")),
-    NationalId("ZA ID", _shape(r"\d{13}"), _south_african, _word(r"\bid\b|identity")),
-    NationalId("TR TCKN", _shape(r"\d{11}"), _tckn, _word(r"kimlik|tckn")),
-    NationalId("ID NIK", _shape(r"\d{16}"), _nik, _word(r"\bnik\b|\bktp\b")),
-    NationalId("SA national id", _shape(r"[12]\d{9}"), luhn, _word(r"هوي|إقامة|اقامة|iqama|national id")),
+NATIONAL_IDS = (
+    NationalId("GB NINO", r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]", _nino),
+    NationalId("ES DNI, NIE", r"(?:\d{8}|[XYZ]-?\d{7})-?[A-Z]", _dni),
+    NationalId("IT codice fiscale", r"[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]", _codice_fiscale),
+    NationalId("IN PAN", r"[A-Z]{3}[ABCFGHLJPT][A-Z]\d{4}[A-Z]", _any),
+    NationalId("MX CURP", r"[A-Z]{4}\d{6}[HMX][A-Z]{5}[0-9A-Z]\d", _curp),
+    NationalId("SG NRIC", r"[STFGM]\d{7}[A-Z]", _nric),
+    NationalId("US SSN", r"\d{3}-\d{2}-\d{4}", _ssn),
+    NationalId("US SSN", r"\d{9}", _ssn, _word(r"ssn|social security")),
+    NationalId("GB NHS", r"\d{3}[ -]?\d{3}[ -]?\d{4}", _nhs, _word(r"\bnhs\b")),
+    NationalId("DE Steuer-ID", r"\d{2} ?\d{3} ?\d{3} ?\d{3}", _steuer_id, _word(r"steuer|idnr|tax id")),
+    NationalId("FR NIR", r"[12] ?\d{2} ?\d{2} ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2}", _nir),
+    NationalId("NL BSN", r"\d{4}\.?\d{2}\.?\d{3}", _bsn, _word(r"\bbsn\b|burgerservice|sofi")),
+    NationalId("BE NRN", r"\d{2}\.\d{2}\.\d{2}-\d{3}\.\d{2}", _rijksregister),
+    NationalId("BE NRN", r"\d{11}", _rijksregister, _word(r"rijksregister|registre national|niss|insz")),
+    NationalId("PL PESEL", r"\d{11}", _pesel, _word(r"pesel")),
+    NationalId("SE personnummer", r"(?:19|20)?\d{6}[-+]\d{4}", _personnummer),
+    NationalId("FI henkilötunnus", r"\d{6}[-+A-FU-Y]\d{3}[0-9A-FHJ-NPR-Y]", _hetu),
+    NationalId("NO fødselsnummer", r"\d{6} ?\d{5}", _fodselsnummer, _word(r"f[øo]dselsnummer|personnummer|fnr")),
+    NationalId("DK CPR", r"\d{6}-?\d{4}", _cpr, _word(r"\bcpr")),
+    NationalId("BR CPF", r"\d{3}\.\d{3}\.\d{3}-\d{2}", _cpf),
+    NationalId("BR CPF", r"\d{11}", _cpf, _word(r"\bcpf\b")),
+    NationalId("IN Aadhaar", r"[2-9]\d{3} ?\d{4} ?\d{4}", verhoeff, _word(r"aadha+r|adhar|uidai|आधार")),
+    NationalId("CN resident id", r"\d{17}[\dX]", _resident_id),
+    NationalId("KR RRN", r"\d{6}-[1-8]\d{6}", _rrn),
+    NationalId("CH AHV", r"756\.?\d{4}\.?\d{4}\.?\d{2}", _ahv),
+    NationalId("CA SIN", r"\d{3}[ -]?\d{3}[ -]?\d{3}", luhn, _word(r"\bsin\b|social insurance")),
+    NationalId("ZA ID", r"\d{13}", _south_african, _word(r"\bid\b|identity")),
+    NationalId("TR TCKN", r"\d{11}", _tckn, _word(r"kimlik|tckn")),
+    NationalId("ID NIK", r"\d{16}", _nik, _word(r"\bnik\b|\bktp\b")),
+    NationalId("SA national id", r"[12]\d{9}", luhn, _word(r"هوي|إقامة|اقامة|iqama|national id")),
 )

@@ -10,16 +10,16 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import msgspec
 
 from freehold.data.detectors import DETECTORS, Detector
 from freehold.data.row import Row
+from freehold.data.screen import Screen
 from freehold.records import Message
 
-_DIGITS = re.compile(r"[0-9](?:[^0-9\n]{0,3}[0-9]){3}")
-_NEEDS_DIGITS = frozenset({"IBAN", "IP", "CARD", "ID", "PHONE"})
 _BLANK = "\x1f"
 _LONGEST_PLACEHOLDER = 40
 _UNFINISHED = re.compile(r"\[(?:[A-Z][A-Z_]*(?:_[0-9]*)?)?$")
@@ -31,8 +31,7 @@ class Redaction:
     def __init__(self, detectors: Sequence[Detector] = DETECTORS) -> None:
         self.counts: Counter[str] = Counter()
         self._detectors = detectors
-        kinds = "|".join(dict.fromkeys(detector.kind for detector in detectors))
-        self._placeholder = re.compile(rf"\[({kinds})_[0-9]+\]")
+        self._screen, self._placeholder = _prepared(tuple(detectors))
         self._named: dict[str, dict[str, str]] = {}
         self._values: dict[str, str] = {}
 
@@ -69,11 +68,10 @@ class Redaction:
         taken: list[tuple[int, int, str]] = []
         if "[" in text:
             text = _claim(taken, [(*match.span(), match.group(1)) for match in self._placeholder.finditer(text)], text)
-        digits = _DIGITS.search(text) is not None
-        for kind, find in self._detectors:
-            if digits or kind not in _NEEDS_DIGITS:
-                found = [(start, end, kind) for start, end in find(text)]
-                text = _claim(taken, found, text) if found else text
+        for at in self._screen.worth_asking(text):
+            kind, find, _ = self._detectors[at]
+            found = [(start, end, kind) for start, end in find(text)]
+            text = _claim(taken, found, text) if found else text
         return taken
 
     def _name(self, kind: str, value: str) -> str:
@@ -84,6 +82,13 @@ class Redaction:
         if not self._placeholder.fullmatch(value):
             self.counts[kind] += 1
         return names[value]
+
+
+@cache
+def _prepared(detectors: tuple[Detector, ...]) -> tuple[Screen, re.Pattern[str]]:
+    """What every exchange shares: which detectors to ask of a text, and what a placeholder looks like."""
+    kinds = "|".join(dict.fromkeys(detector.kind for detector in detectors))
+    return Screen([detector.sign for detector in detectors]), re.compile(rf"\[({kinds})_[0-9]+\]")
 
 
 class Restoring:
