@@ -16,7 +16,7 @@ GOOD, WARNING, FAULT = "good", "warning", "fault"
 _MEMORY_GB = 3.0
 _DISK_GB = 2.0
 _PORT = 8400
-_PACKAGES = ("xllamacpp", "torch", "transformers", "sklearn", "granian")
+_PACKAGES = ("xllamacpp", "torch", "transformers", "sklearn", "uvicorn")
 
 
 class Finding(Record, frozen=True, kw_only=True):

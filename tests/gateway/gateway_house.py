@@ -15,8 +15,9 @@ from freehold.engines.engine import Answer, Completion, Piece
 from freehold.errors import EngineError
 from freehold.gateway.backends import Backends
 from freehold.gateway.fake_upstream import Dials, FakeUpstream
+from freehold.gateway.http_server import Address, listening
 from freehold.gateway.keeper import recover
-from freehold.gateway.serve import Settings, listening, serving
+from freehold.gateway.serve import Settings, serving
 from freehold.records import AdapterManifest, Base, BaseFile
 from freehold.render import TEMPLATE_FILE, TOKENIZER_FILE, ChatTemplate
 from freehold.store.database import Store, connect
@@ -194,7 +195,7 @@ class RunningUpstream:
 
     @contextmanager
     def open(self) -> Iterator["RunningUpstream"]:
-        with in_thread(lambda: listening(self.app, Settings(port=self.port))):
+        with in_thread(lambda: listening(self.app, Address("127.0.0.1", self.port))):
             yield self
 
 

@@ -17,7 +17,8 @@ from gateway_house import House, free_port, in_thread
 from msgspec.structs import replace
 
 from freehold.gateway.fake_upstream import Dials, FakeUpstream
-from freehold.gateway.serve import Settings, listening
+from freehold.gateway.http_server import listening
+from freehold.gateway.serve import Settings
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
 NOW = datetime.now(UTC)
@@ -69,7 +70,7 @@ def between(house: House, shown: Settings, host: str = "127.0.0.1") -> Iterator[
 
     @asynccontextmanager
     async def answering() -> AsyncIterator[None]:
-        async with listening(upstream, shown):
+        async with listening(upstream, shown.address):
             yield
 
     with in_thread(answering), house.open():

@@ -1,8 +1,7 @@
 """Running the gateway: one process on one port, until SIGTERM or Ctrl-C, then draining.
 
-The engines are children of this process. The server (Granian) is embedded in this process's event loop, so that one
-loop owns requests, children and the record, and one signal stops them in order: no new connections, answers out,
-children down.
+The engines are children of this process. The server is embedded in this process's event loop, so that one loop owns
+requests, children and the record, and one signal stops them in order: no new connections, answers out, children down.
 """
 
 import asyncio
@@ -23,8 +22,6 @@ from typing import Protocol
 
 import aiohttp
 import uvloop
-from granian.constants import Interfaces, SSLProtocols
-from granian.server.embed import Server
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
@@ -44,6 +41,7 @@ from freehold.gateway.door import Desk
 from freehold.gateway.embedders import Embedders
 from freehold.gateway.files import FilePages
 from freehold.gateway.http_client import HttpClient
+from freehold.gateway.http_server import Address, Tls, listening
 from freehold.gateway.journal import Journal
 from freehold.gateway.keeper import JOURNAL, Keeper, recover
 from freehold.gateway.keeper_process import KeeperProcess
@@ -108,6 +106,11 @@ class Settings(Record, frozen=True, kw_only=True):
         return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
 
     @property
+    def address(self) -> Address:
+        tls = Tls(self.tls_cert, self.tls_key) if self.tls_cert and self.tls_key else None
+        return Address(self.host, self.port, tls)
+
+    @property
     def to(self) -> To:
         """Where what is not owned goes, by the options."""
         return To(self.upstream, self.upstream_key, self.upstream_guardrails)
@@ -154,7 +157,7 @@ def listen(app: ASGIApp, settings: Settings, ready: Callable[[], None]) -> None:
     check_address(settings)
 
     async def run() -> None:
-        async with listening(app, settings):
+        async with listening(app, settings.address):
             ready()
             await signalled()
 
@@ -252,7 +255,8 @@ async def serving(
         if isinstance(keeper, KeeperProcess):
             keeper.start(derives)
         await stack.enter_async_context(background(*works))
-        await stack.enter_async_context(listening(build(desk, store, more), settings))
+        app, shared = build(desk, store, more), house is not None
+        await stack.enter_async_context(listening(app, settings.address, shared))
         if house is None:
             stack.enter_context(announced(workspace, settings.url, settings.tls_cert))
         yield roster
@@ -355,29 +359,6 @@ async def follow_keys(keyring: Keyring) -> None:
 
 
 @asynccontextmanager
-async def listening(app: ASGIApp, settings: Settings) -> AsyncIterator[None]:
-    """Answer on the port while the block runs; then close it and wait for the answers under way."""
-    server = Server(
-        app,
-        settings.host,
-        settings.port,
-        interface=Interfaces.ASGINL,
-        log_enabled=False,
-        backlog=1024,
-        ssl_cert=Path(settings.tls_cert) if settings.tls_cert else None,
-        ssl_key=Path(settings.tls_key) if settings.tls_key else None,
-        ssl_protocol_min=SSLProtocols.tls12,
-    )
-    running = asyncio.create_task(server.serve())
-    try:
-        await _answers(settings, running)
-        yield
-    finally:
-        server.stop()
-        await running
-
-
-@asynccontextmanager
 async def background(*works: Coroutine[None, None, None]) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(work) for work in works]
     try:
@@ -386,17 +367,6 @@ async def background(*works: Coroutine[None, None, None]) -> AsyncIterator[None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _answers(settings: Settings, serving: "asyncio.Task[None]") -> None:
-    """Wait until the port takes connections."""
-    while not serving.done():
-        with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection(settings.host, settings.port)
-            writer.close()
-            return
-        await asyncio.sleep(0.02)
-    await serving
 
 
 def check_address(settings: Settings) -> None:
