@@ -205,12 +205,11 @@ class Bench:
         self._start(nginx(folder, self._up, answer), self._up)
         self._start(freehold_upstream(self._fake), self._fake)
         self._at: dict[str, tuple[int, str]] = {}
-        self._start_proxies(arguments.litellm, arguments.distillery)
 
     def _start(self, command: list[str], at: int, **environment: str) -> None:
         self._stack.enter_context(running(command, at, self._folder, **environment))
 
-    def _start_proxies(self, litellm: str | None, distillery: str | None) -> None:
+    def start_proxies(self, litellm: str | None, distillery: str | None) -> None:
         passing = 'proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection "";'
         bare, ours = port(), port()
         self._start(nginx(self._folder, bare, passing, self._up), bare)
@@ -277,18 +276,27 @@ def main() -> None:
     missing = [tool for tool in ("wrk", "nginx", "cc") if shutil.which(tool) is None]
     if missing:
         raise SystemExit(f"bench/gateway.py needs {' and '.join(missing)}; Debian: apt install wrk nginx-light gcc")
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         p50, p99 = flush_ms(Path(folder))
         print(
             f"conditions: {os.cpu_count()} cores for load, upstream and gateway; load before {os.getloadavg()[0]:.1f}"
         )
         print(f"a flush of this disk, which every record waits for: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
-        bench = Bench(Path(folder), arguments, stack)
         if arguments.part != "latency":
-            bench.throughputs()
-            bench.report()
-        if arguments.part != "throughput":
-            bench.latencies()
+            with _bench(Path(folder) / "throughput", arguments) as bench:
+                bench.start_proxies(arguments.litellm, arguments.distillery)
+                bench.throughputs()
+                bench.report()
+        if arguments.part != "throughput":  # by then nothing of the other part has work left to do
+            with _bench(Path(folder) / "latency", arguments) as bench:
+                bench.latencies()
+
+
+@contextmanager
+def _bench(folder: Path, arguments: argparse.Namespace) -> Iterator[Bench]:
+    folder.mkdir()
+    with ExitStack() as stack:
+        yield Bench(folder, arguments, stack)
 
 
 if __name__ == "__main__":

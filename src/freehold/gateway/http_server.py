@@ -95,6 +95,7 @@ def _config(app: ASGIApp, tls: Tls | None) -> uvicorn.Config:
         log_config=None,
         log_level="error",
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEPT_ALIVE_S,

@@ -24,6 +24,8 @@ _DAY_US = 86_400 * 1_000_000
 PRICES_FILE = "prices.json"
 _DATED = "-0000-00-00"
 
+_HALF = Decimal("0.5")
+
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `per` tokens of each kind cost since a day (UTC). Reasoning tokens cost what output does unless named.
@@ -44,15 +46,12 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def cost(self, tokens: Tokens) -> int:
         """Pico-units: each kind of token counted apart, rounded half up once, at the end."""
-        cached = self.input if self.cached_input is None else self.cached_input
-        reasoning = self.output if self.reasoning is None else self.reasoning
-        total = (
-            self.input * (tokens.input - tokens.cached)
-            + cached * tokens.cached
-            + self.output * (tokens.output - tokens.reasoning)
-            + reasoning * tokens.reasoning
-        )
-        return int((total * PICO / self.per + Decimal("0.5")) // 1)
+        total = self.input * (tokens.input - tokens.cached) + self.output * (tokens.output - tokens.reasoning)
+        if tokens.cached:
+            total += tokens.cached * (self.input if self.cached_input is None else self.cached_input)
+        if tokens.reasoning:
+            total += tokens.reasoning * (self.output if self.reasoning is None else self.reasoning)
+        return int((total * PICO / self.per + _HALF) // 1)
 
 
 class Prices:

@@ -204,6 +204,7 @@ def _row(call: Call, key: str | None, tags: str, number: int, tried: Tried) -> A
 _NAMES = frozenset(
     ("model", "id", "object", "role", "type", "finish_reason", "system_fingerprint", "tool_call_id", "service_tier")
 )
+_WORDLESS = frozenset((int, float, bool, type(None)))
 
 
 def _redacted(content: bytes, redaction: Hiding) -> str:
@@ -222,10 +223,14 @@ def _text(content: bytes) -> str:
 
 
 def _walk(value: Any, redaction: Hiding) -> Any:  # noqa: ANN401 (any JSON value)
+    """Numbers and the like are passed over where they stand: an embedding has thousands."""
     if isinstance(value, str):
         return redaction.hide(value)
     if isinstance(value, dict):
-        return {name: each if name in _NAMES else _walk(each, redaction) for name, each in value.items()}
+        return {
+            name: each if name in _NAMES or type(each) in _WORDLESS else _walk(each, redaction)
+            for name, each in value.items()
+        }
     if isinstance(value, list):
-        return [_walk(each, redaction) for each in value]
+        return [each if type(each) in _WORDLESS else _walk(each, redaction) for each in value]
     return value
