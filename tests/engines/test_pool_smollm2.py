@@ -103,8 +103,9 @@ def test_memory_is_counted_and_too_little_is_refused(smollm2: Path, adapters: di
         check_memory(smollm2, plan(2, 1_000_000_000, cores=2).settings, files)
 
 
-def test_many_adapters_are_given_a_child_a_core() -> None:
-    assert plan(1, 512, cores=4).settings.children == 1
+def test_many_adapters_are_given_a_child_a_core_and_so_is_one_on_few_cores() -> None:
+    alone = [plan(1, 512, cores=cores).settings for cores in (1, 2, 4)]
+    assert [(each.children, each.threads) for each in alone] == [(1, 1), (2, 1), (1, 4)]
     many = plan(50, 512, cores=4)
     assert (many.settings.children, many.settings.threads) == (4, 1)
     assert "4 children" in many.reason

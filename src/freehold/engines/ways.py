@@ -1,8 +1,8 @@
 """The ways in which a base and its adapters can be served here, measured; the quickest is the one that is used.
 
-Encodings that keep what was published to within rounding are candidates; of them those are used that `layout.allowed`
-names, because adapters answer as trained beside them (`freehold parity --choose` finds that out). Whether adapters stay
-beside their base or are merged into copies is measured too.
+Encodings that llama.cpp has quick kernels for are candidates; of them those are used that `layout.allowed` names,
+because adapters answer as trained beside them (`freehold parity --choose` finds that out; the coarser an encoding, the
+fewer tasks it suits). Whether adapters stay beside their base or are merged into copies is measured too.
 """
 
 import os
@@ -30,7 +30,7 @@ from freehold.records import Record
 from freehold.store.layout import WEIGHTS_FILE, allowed, encoded_file, serving_weights
 from freehold.store.workspace import file_sha256, read_record, write_record
 
-CANDIDATES: tuple[Encoding, ...] = ("F16", "BF16", "Q8_0")
+CANDIDATES: tuple[Encoding, ...] = ("F16", "BF16", "Q8_0", "Q4_0")
 CLIENTS = 64
 _CONTEXT = 512
 _WARMING = 3  # a third of the time, before anything is counted

@@ -17,7 +17,7 @@ from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.merge import merge
 from freehold.engines.native import preferred
 from freehold.engines.quantise import ENCODINGS, Encoding, reencode
-from freehold.engines.ways import served
+from freehold.engines.ways import CANDIDATES, served
 from freehold.errors import DataError, UserError, did_you_mean
 from freehold.evaluation.parity import (
     EngineVoice,
@@ -61,7 +61,6 @@ MOST_DRIFT, MOST_DRIFT_OF_LABELS = 0.1, 0.5  # nats, on the mean
 _BEFORE_DEPLOYMENT = ".served"
 _LABELLED_EXAMPLES, _FREE_EXAMPLES = 200, 20  # before a deployment: bounded, so that a run stays short
 USUAL: tuple[Encoding, ...] = ("F16", "Q8_0", "Q4_K_M", "Q4_0")
-BESIDE: tuple[Encoding, ...] = ("F16", "BF16", "Q8_0")  # of a base that adapters are served beside
 _TEXT_TOKENS = 64  # of a free answer: where two ways part, they part early
 
 
@@ -288,10 +287,10 @@ def choose_beside(workspace: Workspace, base_name: str, progress: Progress, most
     """
     paths = sorted(workspace.adapters.glob(f"*/{MANIFEST_FILE}"))
     manifests = [each for each in (read_record(path, AdapterManifest) for path in paths) if each.base == base_name]
-    every = [_bench(workspace, each, most).compare(Wanted(beside=BESIDE), progress) for each in manifests]
+    every = [_bench(workspace, each, most).compare(Wanted(beside=CANDIDATES), progress) for each in manifests]
     for each in every:
         keep(workspace, each, ".beside")
-    named_so = {beside_name(each): each for each in BESIDE}
+    named_so = {beside_name(each): each for each in CANDIDATES}
     order = passing(every, list(named_so))
     told = [f"adapter {each.adapter[:12]}: {reason_for(each, figures, list(named_so))}"
             for each in every if (figures := each.of(order[0])) is not None]  # fmt: skip
