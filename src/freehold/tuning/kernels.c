@@ -1,72 +1,85 @@
 /* What stands between a layer's matrix products, each in one pass over memory; compiled where it runs by `kernels.py`.
 
-   bf16 comes in and goes out, float32 is computed in. Rows may lie `..._stride` elements apart. A packed row of tokens
-   is `prefix` tokens, then `examples` times `length` of them (see forward.py); heads that share a key head lie together:
-   (examples, groups, heads / groups, length, width), with the prefix's queries apart and its keys before every
-   example's own. Rows after the last token are nobody's: what attention says of them is 0. Every result is written by one thread alone, in one order: the number of threads changes no bit. */
+   Numbers come in and go out as bf16, or as float32 where FLOAT32 is defined; float32 is computed in. Rows may lie
+   `..._stride` elements apart. A packed row of tokens is `prefix` tokens, then `examples` times `length` of them (see
+   forward.py); heads that share a key head lie together: (examples, groups, heads / groups, length, width), with the
+   prefix's queries apart and its keys before every example's own. Rows after the last token are nobody's: what attention
+   says of them is 0. Every result is written by one thread alone, in one order: the number of threads changes no bit. */
 
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-typedef uint16_t bf16;
+#ifdef FLOAT32
+
+typedef float number;
+
+static inline float up(number x) { return x; }
+
+static inline number down(float x) { return x; }
+
+#else
+
+typedef uint16_t number;
+
+static inline float up(number x) {
+    union { uint32_t bits; float value; } it = {(uint32_t)x << 16};
+    return it.value;
+}
+
+static inline number down(float x) { /* to the nearest, ties to even; what is not a number is not met here */
+    union { float value; uint32_t bits; } it = {x};
+    return (number)((it.bits + 0x7fff + ((it.bits >> 16) & 1)) >> 16);
+}
+
+#endif
 
 typedef struct {
     int64_t prefix, examples, length, heads, groups, width;
 } shape;
 
-static inline float up(bf16 x) {
-    union { uint32_t bits; float value; } it = {(uint32_t)x << 16};
-    return it.value;
-}
-
-static inline bf16 down(float x) { /* to the nearest, ties to even; what is not a number is not met here */
-    union { float value; uint32_t bits; } it = {x};
-    return (bf16)((it.bits + 0x7fff + ((it.bits >> 16) & 1)) >> 16);
-}
-
 /* RMSNorm of x, or of x + more, which is then kept in `sum`; `inverse` is 1 / the root of the mean square. */
-void norm(const bf16 *restrict x, const bf16 *restrict more, bf16 *restrict sum, const bf16 *restrict weight,
-          bf16 *restrict out, int64_t out_stride, float *restrict inverse, float epsilon, int64_t rows, int64_t width) {
+void norm(const number *restrict x, const number *restrict more, number *restrict sum, const number *restrict weight,
+          number *restrict out, int64_t out_stride, float *restrict inverse, float epsilon, int64_t rows, int64_t width) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
-        const bf16 *in = x + row * width;
+        const number *in = x + row * width;
         if (more) {
-            const bf16 *other = more + row * width;
-            bf16 *both = sum + row * width;
+            const number *other = more + row * width;
+            number *both = sum + row * width;
             for (int64_t i = 0; i < width; i++) both[i] = down(up(in[i]) + up(other[i]));
             in = both;
         }
         float square = 0;
         for (int64_t i = 0; i < width; i++) square += up(in[i]) * up(in[i]);
         float scale = inverse[row] = 1 / sqrtf(square / width + epsilon);
-        bf16 *to = out + row * out_stride;
+        number *to = out + row * out_stride;
         for (int64_t i = 0; i < width; i++) to[i] = down(up(in[i]) * scale * up(weight[i]));
     }
 }
 
 /* The way back through RMSNorm, and what came back past it (`past`) added. */
-void norm_back(const bf16 *restrict gradient, const bf16 *restrict x, const bf16 *restrict weight,
-               const float *restrict inverse, const bf16 *restrict past, bf16 *restrict out, int64_t rows,
+void norm_back(const number *restrict gradient, const number *restrict x, const number *restrict weight,
+               const float *restrict inverse, const number *restrict past, number *restrict out, int64_t rows,
                int64_t width) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
-        const bf16 *in = x + row * width, *back = gradient + row * width, *other = past + row * width;
+        const number *in = x + row * width, *back = gradient + row * width, *other = past + row * width;
         float along = 0, scale = inverse[row];
         for (int64_t i = 0; i < width; i++) along += up(back[i]) * up(weight[i]) * up(in[i]);
         along *= scale * scale / width;
-        bf16 *to = out + row * width;
+        number *to = out + row * width;
         for (int64_t i = 0; i < width; i++)
             to[i] = down(up(other[i]) + scale * (up(back[i]) * up(weight[i]) - along * up(in[i])));
     }
 }
 
 /* silu(gate) · up, where a row of `both` is gate, then up. */
-void gate(const bf16 *restrict both, bf16 *restrict out, int64_t out_stride, int64_t rows, int64_t inner) {
+void gate(const number *restrict both, number *restrict out, int64_t out_stride, int64_t rows, int64_t inner) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
-        const bf16 *opens = both + row * 2 * inner, *value = opens + inner;
-        bf16 *to = out + row * out_stride;
+        const number *opens = both + row * 2 * inner, *value = opens + inner;
+        number *to = out + row * out_stride;
         for (int64_t i = 0; i < inner; i++) {
             float x = up(opens[i]);
             to[i] = down(x / (1 + expf(-x)) * up(value[i]));
@@ -74,12 +87,12 @@ void gate(const bf16 *restrict both, bf16 *restrict out, int64_t out_stride, int
     }
 }
 
-void gate_back(const bf16 *restrict gradient, const bf16 *restrict both, bf16 *restrict out, int64_t rows,
+void gate_back(const number *restrict gradient, const number *restrict both, number *restrict out, int64_t rows,
                int64_t inner) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
-        const bf16 *opens = both + row * 2 * inner, *value = opens + inner, *back = gradient + row * inner;
-        bf16 *to = out + row * 2 * inner, *to_value = to + inner;
+        const number *opens = both + row * 2 * inner, *value = opens + inner, *back = gradient + row * inner;
+        number *to = out + row * 2 * inner, *to_value = to + inner;
         for (int64_t i = 0; i < inner; i++) {
             float x = up(opens[i]), share = 1 / (1 + expf(-x)), come = up(back[i]);
             to[i] = down(come * up(value[i]) * share * (1 + x * (1 - share)));
@@ -107,8 +120,8 @@ static inline int64_t key_at(int64_t example, int64_t group, int64_t place, cons
     return ((example * s->groups + group) * (s->prefix + s->length) + place) * s->width;
 }
 
-static inline void rotated(const bf16 *restrict x, const bf16 *restrict cosine, const bf16 *restrict sine,
-                           bf16 *restrict out, int64_t width) {
+static inline void rotated(const number *restrict x, const number *restrict cosine, const number *restrict sine,
+                           number *restrict out, int64_t width) {
     int64_t half = width / 2;
     for (int64_t i = 0; i < half; i++) {
         float low = up(x[i]), high = up(x[i + half]);
@@ -117,8 +130,8 @@ static inline void rotated(const bf16 *restrict x, const bf16 *restrict cosine, 
     }
 }
 
-static inline void rotated_back(const float *restrict x, const bf16 *restrict cosine, const bf16 *restrict sine,
-                                bf16 *restrict out, int64_t width) {
+static inline void rotated_back(const float *restrict x, const number *restrict cosine, const number *restrict sine,
+                                number *restrict out, int64_t width) {
     int64_t half = width / 2;
     for (int64_t i = 0; i < half; i++) {
         out[i] = down(x[i] * up(cosine[i]) + x[i + half] * up(sine[i + half]));
@@ -127,50 +140,50 @@ static inline void rotated_back(const float *restrict x, const bf16 *restrict co
 }
 
 /* Rows of q, k and v → by heads, q and k rotated to their positions, the prefix's keys and values in every example. */
-void arrange(const bf16 *restrict rows, const bf16 *restrict cosine, const bf16 *restrict sine, bf16 *restrict query,
-             bf16 *restrict first_query, bf16 *restrict key, bf16 *restrict value, shape s) {
+void arrange(const number *restrict rows, const number *restrict cosine, const number *restrict sine, number *restrict query,
+             number *restrict first_query, number *restrict key, number *restrict value, shape s) {
     int64_t tokens = s.prefix + s.examples * s.length, wide = (s.heads + 2 * s.groups) * s.width;
 #pragma omp parallel for schedule(static)
     for (int64_t token = 0; token < tokens; token++) {
-        const bf16 *row = rows + token * wide, *cos_ = cosine + token * s.width, *sin_ = sine + token * s.width;
+        const number *row = rows + token * wide, *cos_ = cosine + token * s.width, *sin_ = sine + token * s.width;
         seat at = seated(token, &s);
-        bf16 *queries = at.example < 0 ? first_query : query;
+        number *queries = at.example < 0 ? first_query : query;
         for (int64_t head = 0; head < s.heads; head++)
             rotated(row + head * s.width, cos_, sin_, queries + query_at(at, head, &s), s.width);
         int64_t place = at.example < 0 ? at.place : s.prefix + at.place, own = at.example < 0 ? 0 : at.example;
         int64_t last = at.example < 0 ? s.examples : own + 1;
         for (int64_t group = 0; group < s.groups; group++) {
-            bf16 turned[s.width];
+            number turned[s.width];
             rotated(row + (s.heads + group) * s.width, cos_, sin_, turned, s.width);
-            const bf16 *values = row + (s.heads + s.groups + group) * s.width;
+            const number *values = row + (s.heads + s.groups + group) * s.width;
             for (int64_t example = own; example < last; example++) {
-                memcpy(key + key_at(example, group, place, &s), turned, s.width * sizeof(bf16));
-                memcpy(value + key_at(example, group, place, &s), values, s.width * sizeof(bf16));
+                memcpy(key + key_at(example, group, place, &s), turned, s.width * sizeof(number));
+                memcpy(value + key_at(example, group, place, &s), values, s.width * sizeof(number));
             }
         }
     }
 }
 
 /* The way back: gradients by heads → of the rows of q, k and v. What the examples give the prefix is summed up. */
-void arrange_back(const bf16 *restrict query, const bf16 *restrict first_query, const bf16 *restrict key,
-                  const bf16 *restrict value, const bf16 *restrict first_key, const bf16 *restrict first_value,
-                  const bf16 *restrict cosine, const bf16 *restrict sine, bf16 *restrict rows, int64_t count,
+void arrange_back(const number *restrict query, const number *restrict first_query, const number *restrict key,
+                  const number *restrict value, const number *restrict first_key, const number *restrict first_value,
+                  const number *restrict cosine, const number *restrict sine, number *restrict rows, int64_t count,
                   shape s) {
     int64_t tokens = s.prefix + s.examples * s.length, wide = (s.heads + 2 * s.groups) * s.width;
 #pragma omp parallel for schedule(dynamic, 8)
     for (int64_t token = 0; token < count; token++) {
-        bf16 *row = rows + token * wide;
+        number *row = rows + token * wide;
         if (token >= tokens) {
-            memset(row, 0, wide * sizeof(bf16));
+            memset(row, 0, wide * sizeof(number));
             continue;
         }
-        const bf16 *cos_ = cosine + token * s.width, *sin_ = sine + token * s.width;
+        const number *cos_ = cosine + token * s.width, *sin_ = sine + token * s.width;
         seat at = seated(token, &s);
         int in_prefix = at.example < 0;
-        const bf16 *queries = in_prefix ? first_query : query;
+        const number *queries = in_prefix ? first_query : query;
         float whole[s.width], other[s.width];
         for (int64_t head = 0; head < s.heads; head++) {
-            const bf16 *from = queries + query_at(at, head, &s);
+            const number *from = queries + query_at(at, head, &s);
             for (int64_t i = 0; i < s.width; i++) whole[i] = up(from[i]);
             rotated_back(whole, cos_, sin_, row + head * s.width, s.width);
         }
@@ -183,54 +196,54 @@ void arrange_back(const bf16 *restrict query, const bf16 *restrict first_query, 
                 other[i] = in_prefix ? up(first_value[first + i]) : 0;
             }
             for (int64_t example = own; example < last; example++) {
-                const bf16 *keys = key + key_at(example, group, place, &s);
-                const bf16 *values = value + key_at(example, group, place, &s);
+                const number *keys = key + key_at(example, group, place, &s);
+                const number *values = value + key_at(example, group, place, &s);
                 for (int64_t i = 0; i < s.width; i++) {
                     whole[i] += up(keys[i]);
                     other[i] += up(values[i]);
                 }
             }
             rotated_back(whole, cos_, sin_, row + (s.heads + group) * s.width, s.width);
-            bf16 *values = row + (s.heads + s.groups + group) * s.width;
+            number *values = row + (s.heads + s.groups + group) * s.width;
             for (int64_t i = 0; i < s.width; i++) values[i] = down(other[i]);
         }
     }
 }
 
 /* What attention gave, by heads → rows of tokens, `count` with those that are nobody's. */
-void ungroup(const bf16 *restrict grouped, const bf16 *restrict first, bf16 *restrict rows, int64_t stride,
+void ungroup(const number *restrict grouped, const number *restrict first, number *restrict rows, int64_t stride,
              int64_t count, shape s) {
     int64_t tokens = s.prefix + s.examples * s.length;
 #pragma omp parallel for schedule(static)
     for (int64_t token = 0; token < count; token++) {
         if (token >= tokens) {
-            memset(rows + token * stride, 0, s.heads * s.width * sizeof(bf16));
+            memset(rows + token * stride, 0, s.heads * s.width * sizeof(number));
             continue;
         }
         seat at = seated(token, &s);
-        const bf16 *from = at.example < 0 ? first : grouped;
+        const number *from = at.example < 0 ? first : grouped;
         for (int64_t head = 0; head < s.heads; head++)
-            memcpy(rows + token * stride + head * s.width, from + query_at(at, head, &s), s.width * sizeof(bf16));
+            memcpy(rows + token * stride + head * s.width, from + query_at(at, head, &s), s.width * sizeof(number));
     }
 }
 
-void group(const bf16 *restrict rows, bf16 *restrict grouped, bf16 *restrict first, shape s) {
+void group(const number *restrict rows, number *restrict grouped, number *restrict first, shape s) {
 #pragma omp parallel for schedule(static)
     for (int64_t token = 0; token < s.prefix + s.examples * s.length; token++) {
         seat at = seated(token, &s);
-        bf16 *to = at.example < 0 ? first : grouped;
-        const bf16 *from = rows + token * s.heads * s.width;
+        number *to = at.example < 0 ? first : grouped;
+        const number *from = rows + token * s.heads * s.width;
         for (int64_t head = 0; head < s.heads; head++)
-            memcpy(to + query_at(at, head, &s), from + head * s.width, s.width * sizeof(bf16));
+            memcpy(to + query_at(at, head, &s), from + head * s.width, s.width * sizeof(number));
     }
 }
 
 /* Softmax in place over scores (rows, seen + length), where row r is token r modulo length and sees `seen` and its own. */
-void softmax(bf16 *restrict scores, float scale, int64_t rows, int64_t length, int64_t seen) {
+void softmax(number *restrict scores, float scale, int64_t rows, int64_t length, int64_t seen) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
         int64_t columns = seen + length, open = seen + row % length + 1;
-        bf16 *here = scores + row * columns;
+        number *here = scores + row * columns;
         float share[columns], top = -3e38f, sum = 0;
         for (int64_t i = 0; i < open; i++) {
             float score = up(here[i]) * scale;
@@ -239,16 +252,16 @@ void softmax(bf16 *restrict scores, float scale, int64_t rows, int64_t length, i
         for (int64_t i = 0; i < open; i++) sum += share[i] = expf(up(here[i]) * scale - top);
         sum = 1 / sum;
         for (int64_t i = 0; i < open; i++) here[i] = down(share[i] * sum);
-        memset(here + open, 0, (columns - open) * sizeof(bf16));
+        memset(here + open, 0, (columns - open) * sizeof(number));
     }
 }
 
 /* The way back, in place over the shares' gradients. */
-void softmax_back(bf16 *restrict gradient, const bf16 *restrict shares, float scale, int64_t rows, int64_t columns) {
+void softmax_back(number *restrict gradient, const number *restrict shares, float scale, int64_t rows, int64_t columns) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
-        bf16 *here = gradient + row * columns;
-        const bf16 *share = shares + row * columns;
+        number *here = gradient + row * columns;
+        const number *share = shares + row * columns;
         float along = 0;
         for (int64_t i = 0; i < columns; i++) along += up(here[i]) * up(share[i]);
         for (int64_t i = 0; i < columns; i++) here[i] = down(up(share[i]) * (up(here[i]) - along) * scale);
@@ -256,11 +269,11 @@ void softmax_back(bf16 *restrict gradient, const bf16 *restrict shares, float sc
 }
 
 /* Logits → in place, the gradient that their cross-entropy has in them; the loss of every row. */
-void cross_entropy(bf16 *restrict logits, const int64_t *restrict targets, float *restrict loss, int64_t rows,
+void cross_entropy(number *restrict logits, const int64_t *restrict targets, float *restrict loss, int64_t rows,
                    int64_t columns) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
-        bf16 *here = logits + row * columns;
+        number *here = logits + row * columns;
         float top = -3e38f, sum = 0, own = up(here[targets[row]]);
         for (int64_t i = 0; i < columns; i++) top = up(here[i]) > top ? up(here[i]) : top;
         for (int64_t i = 0; i < columns; i++) sum += expf(up(here[i]) - top);

@@ -1,6 +1,7 @@
 """`kernels.c`, compiled for this machine where it has a C compiler; None where it has none, and torch does the same.
 
-It takes a second, once a process, and leaves nothing behind. The kernels share the threads of torch's own OpenMP.
+It takes a second, once a process and kind of number, and leaves nothing behind. The kernels share the threads of
+torch's own OpenMP.
 """
 
 import ctypes
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 _SOURCE = Path(__file__).with_name("kernels.c")
 _COMPILE = ("-std=gnu11", "-Ofast", "-march=native", "-mprefer-vector-width=512", "-fopenmp", "-fPIC", "-c")
+_DEFINED: dict[str, tuple[str, ...]] = {"torch.bfloat16": (), "torch.float32": ("-DFLOAT32",)}
 _SECONDS = 60
 
 
@@ -52,9 +55,15 @@ def _argument(value: Any) -> Any:  # noqa: ANN401 (as ctypes takes it)
     return value if value is None or isinstance(value, Shape) else ctypes.c_void_p(value.data_ptr())
 
 
+def kernels(dtype: "torch.dtype", device: "torch.device") -> Kernels | None:
+    """The kernels for states of this kind, bf16 or float32 on a CPU; None for others, and without a compiler."""
+    defined = _DEFINED.get(str(dtype))
+    return None if defined is None or device.type != "cpu" else compiled(defined)
+
+
 @cache
-def kernels() -> Kernels | None:
-    """The kernels, or None where they cannot be compiled here."""
+def compiled(defined: tuple[str, ...]) -> Kernels | None:
+    """The kernels with these options of the compiler, or None where they cannot be compiled here."""
     compiler = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
     if compiler is None or not sys.platform.startswith("linux"):
         return None
@@ -62,7 +71,7 @@ def kernels() -> Kernels | None:
         built, library = f"{folder}/kernels.o", f"{folder}/kernels.so"
         # linked in a step of its own: -Ofast there would have the library change how its process rounds
         for command in (
-            [compiler, *_COMPILE, str(_SOURCE), "-o", built],
+            [compiler, *_COMPILE, *defined, str(_SOURCE), "-o", built],
             [compiler, "-shared", built, "-o", library, *_openmp(), "-lm"],
         ):
             try:

@@ -1,7 +1,8 @@
 """A whole decoder layer as one step there and one back: matrix products, and one kernel for what stands between two.
 
-For bf16 on a CPU with a C compiler (`kernels.py`): attention and norms in the order of Llama's layers, and no window.
-`fuse` puts it in the place of every layer that it computes the same as, tried on random input; the others stay.
+For bf16 and float32 on a CPU with a C compiler (`kernels.py`): attention and norms in the order of Llama's layers, and
+no window. `fuse` puts it in the place of every layer that it computes the same as, tried on random input; the others
+stay.
 
 This file needs torch: it is imported by the functions that train, when they are called.
 """
@@ -16,6 +17,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from freehold.tuning.joined import Context, Gated, Joined, Joint, Member, RmsNorm, backward, lowered
 from freehold.tuning.kernels import Kernels, Shape, kernels
+
+_ROUNDING = {torch.bfloat16: 0.02, torch.float32: 1e-4}  # of what a layer adds, between two ways to compute it
 
 
 class Parts(NamedTuple):
@@ -185,8 +188,8 @@ def _scored_back(
 
 def fuse(model: Any) -> None:  # noqa: ANN401 (a transformers model with adapters)
     """Put `Fused` in the place of every decoder layer that it computes the same as."""
-    run = kernels()
-    if run is None or model.dtype != torch.bfloat16 or model.device.type != "cpu":
+    run = kernels(model.dtype, model.device)
+    if run is None:
         return
     layers = model.base_model.layers
     for at, layer in enumerate(layers):
@@ -231,4 +234,4 @@ def _the_same(model: Any, layer: Any, fused: Fused) -> bool:  # noqa: ANN401 (a 
         except (RuntimeError, TypeError, ValueError):
             return False
     change = (one - drawn).float()
-    return bool(((other - one).float()).norm() <= 0.02 * change.norm())
+    return bool(((other - one).float()).norm() <= _ROUNDING[model.dtype] * change.norm())
