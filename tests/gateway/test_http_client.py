@@ -183,6 +183,26 @@ def test_an_answer_that_was_left_early_does_not_leak_into_the_next() -> None:
     assert script.connections == 2
 
 
+def test_a_stream_that_is_left_at_its_last_event_leaves_its_connection_to_the_next() -> None:
+    """The generator is closed where it stands: an exception ends its block, though nothing went wrong."""
+    script = Scripted([[ANSWERS["chunked"]], [ANSWERS["chunked"]]])
+
+    async def streamed(wire: HttpClient, url: str) -> AsyncIterator[bytes]:
+        async with wire.post(url, [], b"") as answer:
+            async for piece in answer.pieces():
+                yield piece
+
+    async def twice(wire: HttpClient, url: str) -> None:
+        for _ in range(2):
+            stream = streamed(wire, url)
+            assert await anext(stream)
+            await asyncio.sleep(0.05)  # the rest has come
+            await stream.aclose()  # type: ignore[attr-defined]
+
+    run(script, twice)
+    assert (script.connections, len(script.asked)) == (1, 2)
+
+
 @pytest.mark.parametrize("header", [("x", "a\r\nevil: 1"), ("x\n", "a"), ("x", "a\rb"), ("x", "\u20ac")])
 def test_no_header_can_be_smuggled_in(header: tuple[str, str]) -> None:
     with pytest.raises(WireError):

@@ -99,7 +99,10 @@ class HttpClient:
 
 
 class _Posting:
-    """From a request's sending to its answer's last byte; the connection is kept only where all of it was read."""
+    """From a request's sending to its answer's last byte; the connection is kept only where all of it has come.
+
+    A stream is left at its last event, and what ends it on the wire has mostly come by then.
+    """
 
     __slots__ = ("_address", "_answer", "_request", "_wire")
 
@@ -120,7 +123,7 @@ class _Posting:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._answer is not None
-        if kind is None and self._answer.can_be_kept:
+        if self._answer.can_be_kept:
             self._wire.keep(self._address, self._answer)
         else:
             self._answer.abort()
