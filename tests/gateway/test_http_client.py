@@ -203,6 +203,20 @@ def test_a_stream_that_is_left_at_its_last_event_leaves_its_connection_to_the_ne
     assert (script.connections, len(script.asked)) == (1, 2)
 
 
+def test_a_connection_that_was_told_to_pause_is_not_left_to_the_next() -> None:
+    long = b"x" * (wires._HIGH_WATER + 1)  # its last bytes are those that are too many to wait for their reader
+    script = Scripted([[HEAD + b"content-length: %d\r\n\r\n" % len(long) + long], [ANSWERS["counted"]]])
+
+    async def left(wire: HttpClient, url: str) -> bytes:
+        async with wire.post(url, [], b"") as answer:
+            while not answer._done:
+                await asyncio.sleep(0.01)
+        return await asyncio.wait_for(whole(wire, url), 5)
+
+    assert run(script, left) == BODY
+    assert script.connections == 2
+
+
 @pytest.mark.parametrize("header", [("x", "a\r\nevil: 1"), ("x\n", "a"), ("x", "a\rb"), ("x", "\u20ac")])
 def test_no_header_can_be_smuggled_in(header: tuple[str, str]) -> None:
     with pytest.raises(WireError):

@@ -201,7 +201,7 @@ class Answer(asyncio.Protocol):
 
     @property
     def can_be_kept(self) -> bool:
-        return self._done and not self._closes and self.is_open
+        return self._done and not (self._closes or self._paused) and self.is_open
 
     def abort(self) -> None:
         if self._timer is not None:
