@@ -4,7 +4,6 @@ The connection is watched while a head is read: llhttp bounds none, and a head w
 """
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -38,6 +37,24 @@ class Address(NamedTuple):
     tls: Tls | None = None
 
 
+@contextmanager
+def bound(address: Address, shared: bool = False) -> Iterator[socket.socket]:
+    """The port, for as long as the block runs; raises `ResourceError` where it is taken."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family) as door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            door.bind((address.host, address.port))
+        except OSError as error:
+            raise ResourceError(
+                f"{address.host}:{address.port} cannot be served from ({error.strerror}); "
+                "stop what uses it, or name another with --port"
+            ) from None
+        yield door
+
+
 @asynccontextmanager
 async def listening(app: ASGIApp, address: Address, shared: bool = False) -> AsyncIterator[None]:
     """Answer on the port while the block runs; then close it and wait for the answers under way.
@@ -45,11 +62,13 @@ async def listening(app: ASGIApp, address: Address, shared: bool = False) -> Asy
     `shared` lets other processes that say so listen on the same port. Raises `ResourceError` where it is taken.
     """
     server = _Server(_config(app, address.tls))
-    with _bound(address, shared) as door:
+    with bound(address, shared) as door:
         running = asyncio.create_task(server.serve(sockets=[door]))
         try:
-            while not server.started and not running.done():
+            while not (server.started or running.done()):
                 await asyncio.sleep(_LOOK_S)
+            if running.done():
+                await running  # raises why it did not start
             yield
         finally:
             server.should_exit = True
@@ -76,7 +95,7 @@ class _Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._head_bytes is not None:
             self._head_bytes += len(data)
-            if self._head_bytes > _HEAD_BYTES:
+            if self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
                 self.send_400_response("The head of this request is too long.")
 
     def on_message_begin(self) -> None:
@@ -137,18 +156,3 @@ def _config(app: ASGIApp, tls: Tls | None) -> uvicorn.Config:
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
     return config
-
-
-@contextmanager
-def _bound(address: Address, shared: bool) -> Iterator[socket.socket]:
-    with contextlib.ExitStack() as stack:
-        try:
-            family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-            door = stack.enter_context(socket.socket(family))
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if shared:
-                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            door.bind(where)
-        except OSError as error:
-            raise ResourceError(f"{address.host}:{address.port} cannot be served from ({error.strerror})") from None
-        yield door

@@ -10,7 +10,6 @@ import gc
 import ipaddress
 import logging
 import signal
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -27,7 +26,7 @@ from starlette.types import ASGIApp
 
 from freehold.data.patterns import Patterns
 from freehold.data.subject import Subjects
-from freehold.errors import FreeholdError, RefusedError, ResourceError, UserError
+from freehold.errors import FreeholdError, RefusedError, UserError
 from freehold.gateway import logs, reload, retention, rollback
 from freehold.gateway.app import build
 from freehold.gateway.arena import ArenaPages
@@ -41,7 +40,7 @@ from freehold.gateway.door import Desk
 from freehold.gateway.embedders import Embedders
 from freehold.gateway.files import FilePages
 from freehold.gateway.http_client import HttpClient
-from freehold.gateway.http_server import Address, Tls, listening
+from freehold.gateway.http_server import Address, Tls, bound, listening
 from freehold.gateway.journal import Journal
 from freehold.gateway.keeper import JOURNAL, Keeper, recover
 from freehold.gateway.keeper_process import KeeperProcess
@@ -378,16 +377,8 @@ def check_address(settings: Settings) -> None:
             f"{settings.host} is reachable from other machines; give --tls-cert and --tls-key, or --beyond-loopback "
             "where something in front of it speaks TLS"
         )
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            raise ResourceError(
-                f"{settings.host}:{settings.port} cannot be served from ({error.strerror}); "
-                "stop what uses it, or name another with --port"
-            ) from None
+    with bound(settings.address):
+        pass
 
 
 def check_tls(settings: Settings) -> None:
