@@ -180,7 +180,7 @@ def _bare_phones(text: str) -> Iterator[Span]:
             yield match.span()
 
 
-def _free(pattern: re.Pattern[str], text: str, unlike: str = "") -> Iterator[re.Match[str]]:
+def _free(pattern: re.Pattern[str], text: str, unlike: str) -> Iterator[re.Match[str]]:
     """Matches with no letter, digit or `unlike` character right before them."""
     return (
         match for match in free_matches(pattern, text) if not match.start() or text[match.start() - 1] not in unlike

@@ -10,7 +10,7 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from freehold.records import Message
 
 _BLANK = "\x1f"
 _LONGEST_PLACEHOLDER = 40
+_PREPARED_KEPT = 8  # a running gateway follows its patterns as they change, and an automaton takes memory
 _UNFINISHED = re.compile(r"\[(?:[A-Z][A-Z_]*(?:_[0-9]*)?)?$")
 
 
@@ -84,7 +85,7 @@ class Redaction:
         return names[value]
 
 
-@cache
+@lru_cache(_PREPARED_KEPT)
 def _prepared(detectors: tuple[Detector, ...]) -> tuple[Screen, re.Pattern[str]]:
     """What every exchange shares: which detectors to ask of a text, and what a placeholder looks like."""
     kinds = "|".join(dict.fromkeys(detector.kind for detector in detectors))
