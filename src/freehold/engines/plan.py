@@ -58,7 +58,7 @@ def plan(
         children, threads = 1, children
         reason = "one adapter at most: one child with every core batches its requests and answers each soonest"
     else:
-        reason = f"one adapter at most, few cores: {children} children of one thread, because two wait for each other"
+        reason = "one adapter at most, few cores: a child of one thread a core, because two threads wait for each other"
     settings = Settings(children=children, slots=slots, threads=threads, context=context,
                         log=str(log) if log else None, program=program)  # fmt: skip
     return Plan(settings=settings, reason=reason)

@@ -3,8 +3,9 @@
    Numbers come in and go out as bf16, or as float32 where FLOAT32 is defined; float32 is computed in. Rows may lie
    `..._stride` elements apart. A packed row of tokens is `prefix` tokens, then `examples` times `length` of them (see
    forward.py); heads that share a key head lie together: (examples, groups, heads / groups, length, width), with the
-   prefix's queries apart and its keys before every example's own. Rows after the last token are nobody's: what attention
-   says of them is 0. Every result is written by one thread alone, in one order: the number of threads changes no bit. */
+   prefix's queries apart and its keys before every example's own. Rows after the last token are nobody's: what
+   attention says of them is 0. Every result is written by one thread alone, in one order: the number of threads changes
+   no bit. */
 
 #include <math.h>
 #include <stdint.h>
@@ -40,7 +41,8 @@ typedef struct {
 
 /* RMSNorm of x, or of x + more, which is then kept in `sum`; `inverse` is 1 / the root of the mean square. */
 void norm(const number *restrict x, const number *restrict more, number *restrict sum, const number *restrict weight,
-          number *restrict out, int64_t out_stride, float *restrict inverse, float epsilon, int64_t rows, int64_t width) {
+          number *restrict out, int64_t out_stride, float *restrict inverse, float epsilon, int64_t rows,
+          int64_t width) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
         const number *in = x + row * width;
@@ -140,8 +142,9 @@ static inline void rotated_back(const float *restrict x, const number *restrict 
 }
 
 /* Rows of q, k and v → by heads, q and k rotated to their positions, the prefix's keys and values in every example. */
-void arrange(const number *restrict rows, const number *restrict cosine, const number *restrict sine, number *restrict query,
-             number *restrict first_query, number *restrict key, number *restrict value, shape s) {
+void arrange(const number *restrict rows, const number *restrict cosine, const number *restrict sine,
+             number *restrict query, number *restrict first_query, number *restrict key, number *restrict value,
+             shape s) {
     int64_t tokens = s.prefix + s.examples * s.length, wide = (s.heads + 2 * s.groups) * s.width;
 #pragma omp parallel for schedule(static)
     for (int64_t token = 0; token < tokens; token++) {
@@ -257,7 +260,8 @@ void softmax(number *restrict scores, float scale, int64_t rows, int64_t length,
 }
 
 /* The way back, in place over the shares' gradients. */
-void softmax_back(number *restrict gradient, const number *restrict shares, float scale, int64_t rows, int64_t columns) {
+void softmax_back(number *restrict gradient, const number *restrict shares, float scale, int64_t rows,
+                  int64_t columns) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
         number *here = gradient + row * columns;
