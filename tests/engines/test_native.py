@@ -4,7 +4,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean
 
 import msgspec
 import psutil
@@ -12,12 +14,15 @@ import pytest
 
 from freehold.engines import environments
 from freehold.engines.bench import Bench, Level
+from freehold.engines.build_native import PATCHES
 from freehold.engines.contract import CLAUSES, check
 from freehold.engines.engine import Completion, Sampling
 from freehold.engines.fake import Fake
 from freehold.engines.llamacpp import LlamaCpp, Settings
 from freehold.engines.native import NATIVE, WHEEL, gain, preferred
 from freehold.engines.program_child import Program
+from freehold.engines.quantise import Encoding, reencode
+from freehold.engines.random_adapter import write_random_adapter
 from freehold.engines.supervise import Child
 from freehold.errors import EngineError, ModelFileError
 from freehold.store.workspace import write_record
@@ -39,6 +44,10 @@ def test_a_built_server_goes_before_one_on_path(engines_folder: Path, tmp_path: 
     environments.built_server().parent.mkdir(parents=True)
     environments.built_server().write_text("")
     assert environments.native_server() == environments.built_server()
+
+
+def test_what_is_applied_to_llama_cpp_ships_with_it() -> None:
+    assert len(list(PATCHES.glob("*.patch"))) == 3
 
 
 @pytest.mark.parametrize(("native", "chosen"), [(18.8, True), (10.9, False)])
@@ -97,6 +106,41 @@ def test_the_native_server_keeps_the_contract_and_ends_with_its_keeper(smollm2: 
         assert not server.is_running()
     finally:
         engine.stop()
+
+
+@pytest.mark.parametrize("encoding", ["Q8_0", "Q4_0"])
+def test_the_native_server_says_what_the_wheel_says(smollm2: Path, tmp_path: Path, encoding: Encoding) -> None:
+    """To within rounding, with and without an adapter, for prompts that fill tiles and panels of products and not.
+
+    Activations are rounded to 8 bits at every product, so that an unpatched build is 0.05 nats from the wheel too.
+    """
+    program = environments.native_server()
+    if program is None:
+        pytest.skip("no native llama-server; freehold engines build")
+    base, adapter = tmp_path / "base.gguf", tmp_path / "adapter.gguf"
+    reencode(smollm2, base, encoding)
+    write_random_adapter(base, adapter, seed=1)
+    native, wheel = (_likeliest(base, adapter, each) for each in (str(program), None))
+    apart = []
+    for one, other in zip(native, wheel, strict=True):
+        common = one.keys() & other.keys()
+        assert len(common) >= len(one) // 2
+        apart.append(mean(abs(one[each] - other[each]) for each in common))
+    assert mean(apart) < 0.1
+    assert max(apart) < 0.25
+
+
+def _likeliest(base: Path, adapter: Path, program: str | None) -> list[Mapping[str, float]]:
+    engine = LlamaCpp(base, {"a": adapter}, Settings(slots=1, context=512, threads=1, program=program))
+    engine.start()
+    try:
+        sampling = Sampling(max_tokens=1, logprobs=8)
+        prompts = [tuple(range(300, 300 + length)) for length in (1, 2, 5, 37, 64, 83, 200)]
+        asked = [Completion(prompt=each, sampling=sampling, adapter=name) for each in prompts for name in (None, "a")]
+        answers = [engine.complete(each) for each in asked]
+    finally:
+        engine.stop()
+    return [answer.logprobs[0].top for answer in answers if answer.logprobs]
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, None])

