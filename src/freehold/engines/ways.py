@@ -7,7 +7,7 @@ fewer tasks it suits). Whether adapters stay beside their base or are merged int
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -99,7 +99,7 @@ class Served:
 
 def served(folder: Path, benches: Path) -> Served:
     """How the base in `folder` is served here."""
-    ways = permitted(kept(folder, benches), folder)
+    ways = permitted(kept(folder, benches), allowed(folder))
     server = environments.native_server()
     if ways is None or (ways.best().engine == NATIVE and server is None):
         return Served(serving_weights(folder), preferred(benches))
@@ -110,9 +110,9 @@ def served(folder: Path, benches: Path) -> Served:
     return Served(weights if weights.is_file() else serving_weights(folder), program, encoding, ways)
 
 
-def permitted(ways: Ways | None, folder: Path) -> Ways | None:
+def permitted(ways: Ways | None, encodings: Sequence[str]) -> Ways | None:
     """What was measured of the encodings that may be used; None where nothing was."""
-    rates = tuple(each for each in (ways.rates if ways else ()) if each.encoding in allowed(folder))
+    rates = tuple(each for each in (ways.rates if ways else ()) if each.encoding in encodings)
     return replace(ways, rates=rates) if ways and any(each.way == ONE for each in rates) else None
 
 
@@ -130,6 +130,7 @@ def measure(folder: Path, benches: Path, adapters: int, seconds: float, progress
 
     Raises `ModelFileError` where the base is none, and what the engines raise.
     """
+    may, lay = allowed(folder), {each for each in CANDIDATES if (folder / encoded_file(each)).is_file()}
     server = environments.native_server()
     engines: dict[str, str | None] = {WHEEL: None} | ({NATIVE: str(server)} if server else {})
     with tempfile.TemporaryDirectory(dir=folder, prefix=".ways.") as work:
@@ -138,13 +139,13 @@ def measure(folder: Path, benches: Path, adapters: int, seconds: float, progress
         rates = [bench.one(name, program, each) for name, program in engines.items() for each in CANDIDATES]
         ways = Ways(weights=file_sha256(folder / WEIGHTS_FILE), cores=os.cpu_count() or 1, clients=CLIENTS,
                     rates=tuple(rates))  # fmt: skip
-        best = (permitted(ways, folder) or ways).best()
+        best = (permitted(ways, may) or ways).best()
         if adapters > 1:
             many = bench.many(best, engines[best.engine], files)
             ways = Ways(weights=ways.weights, cores=ways.cores, clients=CLIENTS, rates=(*ways.rates, *many))
     write_record(_path(folder, benches), ways)
-    for each in CANDIDATES:  # what may be used stays: tuning and evaluation are on one of them
-        if each != best.encoding and each not in allowed(folder):
+    for each in CANDIDATES:  # what lay there and may be used stays: tuning and evaluation are on one of them
+        if each != best.encoding and not (each in may and each in lay):
             (folder / encoded_file(each)).unlink(missing_ok=True)
     return ways
 
