@@ -81,7 +81,7 @@ def _options(setup: Setup) -> list[str]:
         "spec-type": setup.speculate,
     }
     words = [word for name, value in options.items() if value not in (None, "") for word in (f"--{name}", str(value))]
-    flags = ["--slots", "--no-ui", "--offline", "--lora-init-without-apply"]
+    flags = ["--slots", "--no-ui", "--offline", "--lora-init-without-apply", "--no-warmup"]  # its first probe is one
     return [*flags, *words, *(["--embedding"] if setup.embedding else [])]
 
 

@@ -119,14 +119,15 @@ class Goldens:
     def start(self, engine: Probed, names: Mapping[str | None, str | None], alone: bool) -> None:
         """Start an engine and prove what answers in it under these names (adapters' digests by name).
 
-        Where it holds nothing else (`alone`), what is missing is taken from it. One that is not proven is stopped.
+        Where it holds nothing else (`alone`), what is missing is taken from it, which is all that there is to prove
+        then. One that is not proven is stopped.
         """
         engine.start()
         try:
-            for name, adapter in names.items():
-                if alone and not self.known(adapter):
-                    self._keep(adapter, fingerprints(engine, name)[0])
-            self.prove(engine, names)
+            fresh = {name for name, adapter in names.items() if alone and not self.known(adapter)}
+            for name in fresh:
+                self._keep(names[name], fingerprints(engine, name)[0])
+            self.prove(engine, {name: adapter for name, adapter in names.items() if name not in fresh})
         except BaseException:
             engine.stop()
             raise
