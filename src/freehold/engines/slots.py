@@ -7,7 +7,8 @@ for seconds: measured), and none that waits is passed over more than PASSED time
 
 A slot keeps the keys and values of the last prompt it saw, so the part that the next one shares (a task's system
 message) is not computed again. llama.cpp forgets them when the adapter changes; therefore an adapter has a child that
-is its home, and returns there to slots of its own while there are any. A child that has nothing to do takes others'.
+is its home, and returns there to slots of its own while there are any. A child that has nothing to do takes others',
+and so does one whose own have waited much less long: homes even out.
 llama.cpp begins with the lowest slot that has work, so none is let in while one in flight has been overtaken too often.
 
 Engines of one adapter each (merged copies) take turns at the cores: a child is opened when a turn is free, the one with
@@ -23,10 +24,11 @@ from dataclasses import dataclass, field
 from freehold.errors import EngineError
 
 GROUPS = 2  # in a child at a time: the one that is decoded, and the next
-FULL = 8  # requests in a group; more make it hardly quicker, and keep others waiting
+FULL = 6  # requests in a group; more make it hardly quicker, and keep others waiting
 LEAST = 4  # requests in a group where an adapter has no more slots to come back to
 AT_ONCE = GROUPS * FULL  # requests in a child: where their prompts overfill a step, the highest slots would starve
 PASSED = 32  # times that a request that waits may be passed over by younger ones
+LATER_S = 1.0  # how much longer another child's may wait than those at home here before they come here
 OVERTAKEN = 16  # times that a request in flight may be overtaken by another adapter's
 
 
@@ -211,7 +213,8 @@ class Slots:
     def _opens(self, child: int, waiting: list[_Waiting], able: list[int]) -> _Waiting | None:
         """Who opens a group: the oldest of those at home here, of another adapter than is at work where there is one.
 
-        Others come here where this child has nothing to do and their home has, or where their home has all its groups.
+        Others come here where this child has nothing to do and their home has, where their home has all its groups, or
+        where they wait so much longer that their home has too many to care for.
         """
         groups = self._groups(child)
         if groups == GROUPS:
@@ -221,7 +224,8 @@ class Slots:
         if due is not None or at_home:
             adapters = {slot.adapter for slot in self._slots[child] if slot.busy}
             others = (each for each in at_home if each.adapter not in adapters)
-            return due or next(others, at_home[0])
+            own = due or next(others, at_home[0])
+            return waiting[0] if own.since - waiting[0].since > LATER_S else own
         least = GROUPS if groups else 1
         return next((each for each in waiting if self._groups(self._home(each, able)) >= least), None)
 
