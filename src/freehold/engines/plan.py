@@ -124,10 +124,10 @@ class Serving:
     def _small(self) -> Settings:
         """A small child beside others: one thread, and as many slots as one adapter keeps busy."""
         planned = plan(1, self.context, self.log, program=self.program).settings
-        return replace(planned, children=1, threads=1, slots=_NEWCOMER_SLOTS)
+        return replace(planned, children=1, threads=1)
 
     def _alone(self, files: AdapterFiles) -> Settings:
-        return in_memory(self.weights, self._small(), files)
+        return in_memory(self.weights, replace(self._small(), slots=_NEWCOMER_SLOTS), files)
 
     def _engine(self, settings: Callable[[AdapterFiles], Settings]) -> Make:
         return lambda files: LlamaCpp(self.weights, files.paths, self._drafting(settings(files)), files.digests)

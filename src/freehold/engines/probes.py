@@ -124,10 +124,11 @@ class Goldens:
         """
         engine.start()
         try:
-            fresh = {name for name, adapter in names.items() if alone and not self.known(adapter)}
-            for name in fresh:
-                self._keep(names[name], fingerprints(engine, name)[0])
-            self.prove(engine, {name: adapter for name, adapter in names.items() if name not in fresh})
+            for name, adapter in names.items():
+                if alone and not self.known(adapter):
+                    self._keep(adapter, fingerprints(engine, name)[0])
+                else:
+                    self.prove(engine, {name: adapter})
         except BaseException:
             engine.stop()
             raise
