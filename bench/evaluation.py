@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+from processor import children_seconds
 
 from freehold import spec
 from freehold.engines import environments
@@ -84,9 +85,9 @@ def main() -> None:
                 concurrency=cores,
             )
             measure_once(answerer, held_out[:4], task, Path(folder) / "warm.db")
-            before = processor_seconds()
+            before = children_seconds()
             first, seconds = measure_once(answerer, held_out, task, Path(folder) / "first.db")
-            processor = processor_seconds() - before
+            processor = children_seconds() - before
             _, again = measure_once(answerer, held_out, task, Path(folder) / "first.db")
             second, _ = measure_once(answerer, held_out, task, Path(folder) / "second.db")
         finally:
@@ -112,12 +113,6 @@ def measure_once(
     store = Answers(connect(f"sqlite:///{database}"))
     began = time.perf_counter()
     return measure(candidate, answerer, held_out, task, store), time.perf_counter() - began
-
-
-def processor_seconds() -> float:
-    """What the engine's children took so far; unlike seconds, little of it is the machine's other work."""
-    times = [each.cpu_times() for each in psutil.Process().children(recursive=True)]
-    return sum(each.user + each.system for each in times)
 
 
 def _answers(rows: Sequence[Row]) -> list[tuple[str, str | None]]:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
+from processor import children_seconds
 
 from freehold.engines import environments
 from freehold.engines.adapters import adapter_sha256
@@ -50,19 +50,11 @@ class Figures:
 
 def measure(engine: LlamaCpp | Pool, load: Load, seconds: float, clients: int) -> Figures:
     """What the clients saw, and the processor time that it took."""
-    before = _cpu_s(engine)
+    before = children_seconds()
     seen = ask(engine, load, seconds, clients)
-    used = (_cpu_s(engine) - before) / seen.requests * 1000
+    used = (children_seconds() - before) / seen.requests * 1000
     cached = statistics.mean(seen.cached)
     return Figures(seen.requests, seen.rate, used, seen.latency_s(50), seen.latency_s(99), cached)
-
-
-def _cpu_s(engine: LlamaCpp | Pool) -> float:
-    engines = engine.engines if isinstance(engine, Pool) else [engine]
-    pids = [replica.pid for each in engines for replica in each.replicas]  # type: ignore[attr-defined]
-    keepers = [psutil.Process(pid) for pid in pids if pid is not None]
-    processes = [each for keeper in keepers for each in (keeper, *keeper.children())]
-    return sum(sum(each.cpu_times()[:2]) for each in processes)
 
 
 def main() -> None:
