@@ -247,6 +247,13 @@ class House:
         recover(self.workspace.root / "journal", self.store)
         return listed(self.store, 10_000)
 
+    def soon_kept(self) -> list[Exchange]:
+        """As `kept`, once there is any: no answer tells whoever hung up that its exchange is written."""
+        end = time.monotonic() + 10
+        while not (kept := self.kept()) and time.monotonic() < end:
+            time.sleep(0.05)
+        return kept
+
     def attempts(self) -> list[Attempt]:
         """The attempts of everything recorded so far, oldest first."""
         return [each for exchange in reversed(self.kept()) for each in found(self.store, exchange.id)[1]]

@@ -200,7 +200,7 @@ def test_a_client_that_hangs_up_cancels_the_upstream_call(passing: House, upstre
     while not upstream.app.cancelled and time.monotonic() < end:
         time.sleep(0.02)
     assert upstream.app.cancelled
-    (exchange,) = passing.kept()
+    (exchange,) = passing.soon_kept()
     assert (exchange.status, exchange.finished) == (499, False)
     assert [(each.outcome, each.estimated) for each in passing.attempts()] == [("hung_up", True)]
 
