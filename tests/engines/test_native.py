@@ -156,10 +156,39 @@ def test_whatever_a_program_started_ends_with_its_keeper(tmp_path: Path, how: si
         child.end()
     else:
         child.kill()
+    assert _ends(left)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_a_program_ends_with_its_keeper_even_if_the_watcher_is_killed_too(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(_LEAVES_ONE_BEHIND)
+    command = (sys.executable, str(tmp_path / "server.py"), "{port}", str(tmp_path / "pid"))
+    child = Child("freehold.engines.program_child", msgspec.json.encode(Program(command=command, secret="x")))
+    assert b"ready" in (child.report() or b"")
+    keeper, left = psutil.Process(child.pid), psutil.Process(int((tmp_path / "pid").read_text()))
+    server = left.parent()
+    assert server is not None
+    (watcher,) = (each for each in keeper.children() if each != server)
+    try:
+        watcher.kill()
+        keeper.kill()
+        assert _ends(server)
+    finally:
+        left.kill()
+
+
+def _ends(process: psutil.Process) -> bool:
     deadline = time.monotonic() + 10
-    while left.is_running() and left.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+    while _runs(process) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
+    return not _runs(process)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 _LEAVES_ONE_BEHIND = """

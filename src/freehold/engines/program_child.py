@@ -2,11 +2,13 @@
 
 It speaks what `llamacpp_child` speaks: a line of setup in, a line of outcome out, and it ends with its parent. The
 program and whatever it started end with it: they are one group of processes, and a small watcher ends the group when
-this process is gone, `kill -9` included. (vLLM's workers outlive their server otherwise, with gigabytes each.) The
-secret reaches the program through a pipe that it reads as a file: no command line and no environment shows it.
+this process is gone, `kill -9` included. (vLLM's workers outlive their server otherwise, with gigabytes each.) On Linux
+the program itself ends even where the watcher was killed as well. The secret reaches the program through a pipe that it
+reads as a file: no command line and no environment shows it.
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -20,6 +22,7 @@ import msgspec
 from freehold.engines.llamacpp_child import Ready, Refused, write
 
 _POLL_S = 0.02
+_PDEATHSIG = 1  # prctl(2), Linux
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,10 +73,17 @@ def _start(setup: Program, port: int) -> "subprocess.Popen[bytes]":
             stdin=subprocess.DEVNULL,
             pass_fds=(reading,),
             start_new_session=True,
+            preexec_fn=_end_with_starter,  # safe: there is one thread yet
             env=os.environ | setup.environment,
         )
     finally:
         os.close(reading)
+
+
+def _end_with_starter() -> None:
+    """End this process with the thread that started it: the main one, which lives as long as its process does."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
 
 
 def _end(group: int) -> None:
