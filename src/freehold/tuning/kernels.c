@@ -61,12 +61,12 @@ void norm(const number *restrict x, const number *restrict more, number *restric
 }
 
 /* The way back through RMSNorm, and what came back past it (`past`) added. */
-void norm_back(const number *restrict gradient, const number *restrict x, const number *restrict weight,
-               const float *restrict inverse, const number *restrict past, number *restrict out, int64_t rows,
-               int64_t width) {
+void norm_back(const number *restrict gradient, int64_t gradient_stride, const number *restrict x,
+               const number *restrict weight, const float *restrict inverse, const number *restrict past,
+               number *restrict out, int64_t rows, int64_t width) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
-        const number *in = x + row * width, *back = gradient + row * width, *other = past + row * width;
+        const number *in = x + row * width, *back = gradient + row * gradient_stride, *other = past + row * width;
         float along = 0, scale = inverse[row];
         for (int64_t i = 0; i < width; i++) along += up(back[i]) * up(weight[i]) * up(in[i]);
         along *= scale * scale / width;
@@ -89,11 +89,11 @@ void gate(const number *restrict both, number *restrict out, int64_t out_stride,
     }
 }
 
-void gate_back(const number *restrict gradient, const number *restrict both, number *restrict out, int64_t rows,
-               int64_t inner) {
+void gate_back(const number *restrict gradient, int64_t gradient_stride, const number *restrict both,
+               number *restrict out, int64_t rows, int64_t inner) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
-        const number *opens = both + row * 2 * inner, *value = opens + inner, *back = gradient + row * inner;
+        const number *opens = both + row * 2 * inner, *value = opens + inner, *back = gradient + row * gradient_stride;
         number *to = out + row * 2 * inner, *to_value = to + inner;
         for (int64_t i = 0; i < inner; i++) {
             float x = up(opens[i]), share = 1 / (1 + expf(-x)), come = up(back[i]);
@@ -230,12 +230,12 @@ void ungroup(const number *restrict grouped, const number *restrict first, numbe
     }
 }
 
-void group(const number *restrict rows, number *restrict grouped, number *restrict first, shape s) {
+void group(const number *restrict rows, int64_t stride, number *restrict grouped, number *restrict first, shape s) {
 #pragma omp parallel for schedule(static)
     for (int64_t token = 0; token < s.prefix + s.examples * s.length; token++) {
         seat at = seated(token, &s);
         number *to = at.example < 0 ? first : grouped;
-        const number *from = rows + token * s.heads * s.width;
+        const number *from = rows + token * stride;
         for (int64_t head = 0; head < s.heads; head++)
             memcpy(to + query_at(at, head, &s), from + head * s.width, s.width * sizeof(number));
     }

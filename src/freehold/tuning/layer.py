@@ -109,7 +109,8 @@ class _LayerStep(Function):  # type: ignore[misc]
         gradient = gradient.flatten(0, -2).contiguous()
         inner = backward(down, hidden, gradient)
         through = torch.empty_like(both)
-        run.gate_back(inner.inputs, both, through, len(rows), both.shape[1] // 2)
+        assert inner.inputs is not None, "they were wanted"
+        run.gate_back(inner.inputs, inner.inputs.stride(0), both, through, len(rows), both.shape[1] // 2)
         outer = backward(gate_up, second, through)
         past = _normed_back(run, parts.second, outer.inputs, middle, inverse_again, gradient)
         attention = backward(out, mixed, past)
@@ -140,7 +141,7 @@ def _normed_back(
 ) -> Tensor:
     assert gradient is not None, "it was wanted"
     result = torch.empty_like(x)
-    run.norm_back(gradient, x, norm.weight, inverse, past, result, *x.shape)
+    run.norm_back(gradient, gradient.stride(0), x, norm.weight, inverse, past, result, *x.shape)
     return result
 
 
@@ -166,7 +167,7 @@ def _attend_back(run: Kernels, setting: Setting, kept: _Attended, gradient: Tens
     assert gradient is not None, "it was wanted"
     s = setting.shape
     back, first_back = torch.empty_like(kept.query), torch.empty_like(kept.first_query)
-    run.group(gradient, back, first_back, s)
+    run.group(gradient, gradient.stride(0), back, first_back, s)
     first_key, first_value = kept.key[: s.groups, : s.prefix], kept.value[: s.groups, : s.prefix]
     query, key, value = _scored_back(run, setting.scale, (kept.query, kept.key, kept.value), kept.shares, back)
     first = _scored_back(run, setting.scale, (kept.first_query, first_key, first_value), kept.first_shares, first_back)
