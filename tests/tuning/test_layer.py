@@ -75,6 +75,18 @@ def test_fused_layers_in_float32_compute_the_same(prefix: tuple[int, ...]) -> No
 
 
 @both
+def test_the_last_layer_gives_the_rows_that_are_looked_at_and_no_others(dtype: torch.dtype) -> None:
+    model, _ = _model(dtype)
+    _fused(model)
+    packed = pack((1, 2, 3), BATCH, model.device)
+    read = {"input_ids": packed.ids, "position_ids": packed.positions, "attention_mask": packed.mask}
+    with torch.no_grad():
+        every, only = (model.base_model(**read, only=each).last_hidden_state[0] for each in (None, packed.at))
+    assert len(every) == packed.ids.shape[1] > len(only) == len(packed.at)
+    assert _far({"rows": only.float()}, {"rows": every[packed.at].float()}) < {torch.float32: 1e-6}.get(dtype, 0.01)
+
+
+@both
 def test_activations_may_be_computed_again_on_the_way_back(dtype: torch.dtype) -> None:
     once, again = _model(dtype), _model(dtype)
     for model, _ in (once, again):

@@ -89,9 +89,11 @@ def answer_loss(model: Any, packed: Packed, states: "Tensor | None" = None) -> "
 
     entry = {"input_ids": packed.ids} if states is None else {"inputs_embeds": states}
     hidden = model.base_model(
-        **entry, position_ids=packed.positions, attention_mask=packed.mask, use_cache=False
-    ).last_hidden_state
-    return summed_loss(hidden[0, packed.at], model.get_output_embeddings().weight, packed.targets), len(packed.targets)
+        **entry, position_ids=packed.positions, attention_mask=packed.mask, use_cache=False, only=packed.at
+    ).last_hidden_state[0]
+    if len(hidden) > len(packed.at):  # the last layer is not one of ours, which leaves the others out (`layer.py`)
+        hidden = hidden[packed.at]
+    return summed_loss(hidden, model.get_output_embeddings().weight, packed.targets), len(packed.targets)
 
 
 def _attention(  # noqa: PLR0913 (transformers' interface)

@@ -37,20 +37,23 @@ class Parts(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What every layer of a pass shares: cosines and sines (tokens, width), the batch's shape, attention's scale."""
+    """Of a layer in a pass: cosines and sines (tokens, width), the batch's shape, attention's scale, and the places of
+    the rows that are looked at afterwards, where those are not all."""
 
     cosine: Tensor
     sine: Tensor
     shape: Shape
     scale: float
+    only: Tensor | None
 
 
 class Fused(GradientCheckpointingLayer):  # type: ignore[misc]
-    """Stands in the place of a decoder layer of transformers."""
+    """Stands in the place of a decoder layer of transformers. The last one gives only the rows that the loss looks at,
+    where it is told which (`only`): all that follows attention is computed for nobody in the others."""
 
-    def __init__(self, parts: Parts, run: Kernels, width: int, scale: float) -> None:
+    def __init__(self, parts: Parts, run: Kernels, width: int, scale: float, last: bool = False) -> None:
         super().__init__()
-        self.parts, self.run, self.width, self.scale = parts, run, width, scale
+        self.parts, self.run, self.width, self.scale, self.last = parts, run, width, scale, last
         self.heads = parts.out.weights.shape[1] - len(parts.out.a[0])
         self.modules_held = torch.nn.ModuleList(parts)  # so that parameters and buffers are found
 
@@ -59,6 +62,7 @@ class Fused(GradientCheckpointingLayer):  # type: ignore[misc]
         hidden_states: Tensor,
         attention_mask: Tensor,
         position_embeddings: tuple[Tensor, Tensor],
+        only: Tensor | None = None,
         **_: object,
     ) -> Tensor:
         length = attention_mask.shape[-2]
@@ -67,7 +71,7 @@ class Fused(GradientCheckpointingLayer):  # type: ignore[misc]
         groups = len(self.parts.qkv.b[1]) // self.width
         shape = Shape(prefix, attention_mask.shape[0], length, heads, groups, self.width)
         cosine, sine = (each[0].contiguous() for each in position_embeddings)
-        setting = Setting(cosine, sine, shape, self.scale)
+        setting = Setting(cosine, sine, shape, self.scale, only if self.last else None)
         parameters = [each for product in self.parts.products for each in (*product.a, *product.b)]
         found: Tensor = _LayerStep.apply(hidden_states, self.parts, self.run, setting, *parameters)
         return found
@@ -92,15 +96,18 @@ class _LayerStep(Function):  # type: ignore[misc]
         qkv, out, gate_up, down = joints
         first, inverse = _normed(run, parts.first, qkv, rows)
         attended, mixed = _attend(run, setting, linear(first, qkv.weights, qkv.bias), _wide(rows, out))
-        middle, again = torch.empty_like(rows), linear(lowered(mixed, out), out.weights, out.bias)
-        second, inverse_again = _normed(run, parts.second, gate_up, rows, again, middle)
+        past = rows
+        if setting.only is not None:
+            mixed, past = mixed[setting.only], rows[setting.only]
+        middle, again = torch.empty_like(past), linear(lowered(mixed, out), out.weights, out.bias)
+        second, inverse_again = _normed(run, parts.second, gate_up, past, again, middle)
         both = linear(second, gate_up.weights, gate_up.bias)
-        hidden = _wide(rows, down)
-        run.gate(both, hidden, hidden.shape[1], len(rows), both.shape[1] // 2)
+        hidden = _wide(past, down)
+        run.gate(both, hidden, hidden.shape[1], len(past), both.shape[1] // 2)
         result: Tensor = linear(lowered(hidden, down), down.weights, down.bias).add_(middle)
         ctx.save_for_backward(rows, inverse, first, *attended, mixed, middle, inverse_again, second, both, hidden)
         ctx.held = parts, run, setting, joints, x.shape
-        return result.view(x.shape)
+        return result.view(*x.shape[:-2], -1, x.shape[-1])
 
     @staticmethod
     def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -110,14 +117,18 @@ class _LayerStep(Function):  # type: ignore[misc]
         inner = backward(down, hidden, gradient)
         through = torch.empty_like(both)
         assert inner.inputs is not None, "they were wanted"
-        run.gate_back(inner.inputs, inner.inputs.stride(0), both, through, len(rows), both.shape[1] // 2)
+        run.gate_back(inner.inputs, inner.inputs.stride(0), both, through, len(both), both.shape[1] // 2)
         outer = backward(gate_up, second, through)
         past = _normed_back(run, parts.second, outer.inputs, middle, inverse_again, gradient)
         attention = backward(out, mixed, past)
-        turned = _attend_back(run, setting, _Attended(*attended), attention.inputs, len(qkv.weights))
+        mixed_back = _spread(attention.inputs, setting.only, len(rows))
+        turned = _attend_back(run, setting, _Attended(*attended), mixed_back, len(qkv.weights))
         wanted = ctx.needs_input_grad[0]
         own = backward(qkv, first, turned, wanted)
-        inputs = _normed_back(run, parts.first, own.inputs, rows, inverse, past).view(shape) if wanted else None
+        inputs = None
+        if wanted:
+            past = _spread(past, setting.only, len(rows))
+            inputs = _normed_back(run, parts.first, own.inputs, rows, inverse, past).view(shape)
         found = own, attention, outer, inner
         return inputs, None, None, None, *(each for one in found for each in (*one.a, *one.b))
 
@@ -125,6 +136,12 @@ class _LayerStep(Function):  # type: ignore[misc]
 def _wide(rows: Tensor, joint: Joint) -> Tensor:
     """Room for a product's input beside what its adapters make of it."""
     return rows.new_empty(len(rows), joint.weights.shape[1])
+
+
+def _spread(rows: Tensor | None, places: Tensor | None, count: int) -> Tensor:
+    """Rows at their places among `count`, the others 0; as they are where they are all."""
+    assert rows is not None, "it was wanted"
+    return rows if places is None else rows.new_zeros(count, rows.shape[1]).index_copy_(0, places, rows)
 
 
 def _normed(
@@ -162,9 +179,8 @@ def _attend(run: Kernels, setting: Setting, projected: Tensor, mixed: Tensor) ->
     return _Attended(query, key, value, shares, first_query, first_shares), mixed
 
 
-def _attend_back(run: Kernels, setting: Setting, kept: _Attended, gradient: Tensor | None, columns: int) -> Tensor:
+def _attend_back(run: Kernels, setting: Setting, kept: _Attended, gradient: Tensor, columns: int) -> Tensor:
     """The gradient of attention's rows → of the rows of q, k and v."""
-    assert gradient is not None, "it was wanted"
     s = setting.shape
     back, first_back = torch.empty_like(kept.query), torch.empty_like(kept.first_query)
     run.group(gradient, gradient.stride(0), back, first_back, s)
@@ -197,7 +213,8 @@ def fuse(model: Any) -> None:  # noqa: ANN401 (a transformers model with adapter
         parts = _parts(layer)
         if parts is None:
             continue
-        fused = Fused(parts, run, layer.self_attn.head_dim, float(layer.self_attn.scaling))
+        last = at == len(layers) - 1
+        fused = Fused(parts, run, layer.self_attn.head_dim, float(layer.self_attn.scaling), last)
         if _the_same(model, layer, fused):
             layers[at] = fused
 
