@@ -47,7 +47,7 @@ def test_a_built_server_goes_before_one_on_path(engines_folder: Path, tmp_path: 
 
 
 def test_what_is_applied_to_llama_cpp_ships_with_it() -> None:
-    assert len(list(PATCHES.glob("*.patch"))) == 2
+    assert len(list(PATCHES.glob("*.patch"))) == 3
 
 
 @pytest.mark.parametrize(("native", "chosen"), [(18.8, True), (10.9, False)])

@@ -1,8 +1,8 @@
 """llama.cpp's own server, built for exactly this machine: `freehold engines build`.
 
 The source comes from a package on the index (llama.cpp's, MIT licensed, with a build script that is not used). What
-`llamacpp_patches` holds is applied to it: products and adapters in fewer operations (docs/engines.md says
-what each brings). Needs cmake, patch and a C++ compiler; took 14 minutes on 2 quiet cores. Interrupted, it goes on
+`llamacpp_patches` holds is applied to it: products, adapters and attention in fewer operations (docs/engines.md
+says what each brings). Needs cmake, patch and a C++ compiler; took 14 minutes on 2 quiet cores. Interrupted, it goes on
 where it was.
 """
 
