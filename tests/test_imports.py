@@ -8,6 +8,7 @@ ROOMS = [
     "__init__",
     "errors",
     "progress",
+    "orphans",
     "records",
     "spec",
     "render",

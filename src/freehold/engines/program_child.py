@@ -8,7 +8,6 @@ reads as a file: no command line and no environment shows it.
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -20,9 +19,9 @@ import time
 import msgspec
 
 from freehold.engines.llamacpp_child import Ready, Refused, write
+from freehold.orphans import end_with_starter
 
 _POLL_S = 0.02
-_PDEATHSIG = 1  # prctl(2), Linux
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,17 +72,11 @@ def _start(setup: Program, port: int) -> "subprocess.Popen[bytes]":
             stdin=subprocess.DEVNULL,
             pass_fds=(reading,),
             start_new_session=True,
-            preexec_fn=_end_with_starter,  # safe: there is one thread yet
+            preexec_fn=end_with_starter,  # there is one thread yet: it is safe, and lives as long as this process does
             env=os.environ | setup.environment,
         )
     finally:
         os.close(reading)
-
-
-def _end_with_starter() -> None:
-    """End this process with the thread that started it: the main one, which lives as long as its process does."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
 
 
 def _end(group: int) -> None:

@@ -4,8 +4,6 @@ A frame is its length (4 bytes, big-endian) and msgpack. It ends when its parent
 where a check hangs, by the kernel's hand (Linux). What checks print goes nowhere: it may hold what they were given.
 """
 
-import contextlib
-import ctypes
 import os
 import signal
 import struct
@@ -16,9 +14,9 @@ from typing import BinaryIO
 import msgspec
 
 from freehold.gateway.checks import Check, Finding, made_of, make, said
+from freehold.orphans import end_with_starter
 
 HEAD = struct.Struct(">I")
-_PDEATHSIG = 1
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -62,8 +60,7 @@ class Bench:
 
 def main() -> None:
     """Answer until the input ends. The workspace's folder is the only argument."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
+    end_with_starter()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
     out = os.fdopen(os.dup(1), "wb")
     silence = os.open(os.devnull, os.O_WRONLY)
