@@ -146,11 +146,7 @@ def _likeliest(base: Path, adapter: Path, program: str | None) -> list[Mapping[s
 @pytest.mark.parametrize("how", [signal.SIGKILL, None])
 def test_whatever_a_program_started_ends_with_its_keeper(tmp_path: Path, how: signal.Signals | None) -> None:
     """As vLLM's workers do: a process that the program leaves behind, and that nobody told to end."""
-    (tmp_path / "server.py").write_text(_LEAVES_ONE_BEHIND)
-    command = (sys.executable, str(tmp_path / "server.py"), "{port}", str(tmp_path / "pid"))
-    child = Child("freehold.engines.program_child", msgspec.json.encode(Program(command=command, secret="x")))
-    assert b"ready" in (child.report() or b"")
-    left = psutil.Process(int((tmp_path / "pid").read_text()))
+    child, left = _leaving_one_behind(tmp_path)
     assert left.is_running()
     if how is None:
         child.end()
@@ -161,12 +157,8 @@ def test_whatever_a_program_started_ends_with_its_keeper(tmp_path: Path, how: si
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_a_program_ends_with_its_keeper_even_if_the_watcher_is_killed_too(tmp_path: Path) -> None:
-    (tmp_path / "server.py").write_text(_LEAVES_ONE_BEHIND)
-    command = (sys.executable, str(tmp_path / "server.py"), "{port}", str(tmp_path / "pid"))
-    child = Child("freehold.engines.program_child", msgspec.json.encode(Program(command=command, secret="x")))
-    assert b"ready" in (child.report() or b"")
-    keeper, left = psutil.Process(child.pid), psutil.Process(int((tmp_path / "pid").read_text()))
-    server = left.parent()
+    child, left = _leaving_one_behind(tmp_path)
+    keeper, server = psutil.Process(child.pid), left.parent()
     assert server is not None
     (watcher,) = (each for each in keeper.children() if each != server)
     try:
@@ -175,6 +167,15 @@ def test_a_program_ends_with_its_keeper_even_if_the_watcher_is_killed_too(tmp_pa
         assert _ends(server)
     finally:
         left.kill()
+
+
+def _leaving_one_behind(folder: Path) -> tuple[Child, psutil.Process]:
+    """A keeper whose program is ready, and the process that the program leaves behind."""
+    (folder / "server.py").write_text(_LEAVES_ONE_BEHIND)
+    command = (sys.executable, str(folder / "server.py"), "{port}", str(folder / "pid"))
+    child = Child("freehold.engines.program_child", msgspec.json.encode(Program(command=command, secret="x")))
+    assert b"ready" in (child.report() or b"")
+    return child, psutil.Process(int((folder / "pid").read_text()))
 
 
 def _ends(process: psutil.Process) -> bool:
