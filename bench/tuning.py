@@ -38,7 +38,7 @@ from freehold.records import Message
 from freehold.render import Prompt, Rendered, Renderer
 from freehold.tuning.base import device, load_base, precision
 from freehold.tuning.batches import Tokens, shuffled_batches, split_prefix
-from freehold.tuning.forward import pack, prepare
+from freehold.tuning.forward import pack, prepare, reading
 from freehold.tuning.lora import TARGETS, add_adapters, load_adapter
 from freehold.tuning.recipe import LoraRecipe
 from freehold.tuning.train import TrainingJob, train
@@ -200,7 +200,7 @@ def accuracy(folder: Path, tensors: dict[str, torch.Tensor], data: Data, recipe:
 
 def _likeliest(model: Any, prompt: Sequence[int], labels: Sequence[tuple[int, ...]]) -> int:  # noqa: ANN401
     packed = pack(prompt[:-1], [Tokens((prompt[-1],), label) for label in labels], model.device)
-    hidden = model.base_model(packed.ids, position_ids=packed.positions, attention_mask=packed.mask, use_cache=False)
+    hidden = model.base_model(packed.ids, **reading(packed))
     logits = model.get_output_embeddings()(hidden.last_hidden_state[0, packed.at]).float()
     chosen = logits.log_softmax(-1)[torch.arange(len(packed.targets)), packed.targets].tolist()
     scores, at = [], 0

@@ -7,7 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 
 from freehold.tuning import kernels, layer
 from freehold.tuning.batches import Tokens
-from freehold.tuning.forward import answer_loss, pack, prepare
+from freehold.tuning.forward import answer_loss, pack, prepare, reading
 from freehold.tuning.lora import add_adapters
 from freehold.tuning.recipe import LoraRecipe, UpperLoraRecipe
 
@@ -79,9 +79,11 @@ def test_the_last_layer_gives_the_rows_that_are_looked_at_and_no_others(dtype: t
     model, _ = _model(dtype)
     _fused(model)
     packed = pack((1, 2, 3), BATCH, model.device)
-    read = {"input_ids": packed.ids, "position_ids": packed.positions, "attention_mask": packed.mask}
     with torch.no_grad():
-        every, only = (model.base_model(**read, only=each).last_hidden_state[0] for each in (None, packed.at))
+        every, only = (
+            model.base_model(packed.ids, **reading(packed), only=each).last_hidden_state[0]
+            for each in (None, packed.at)
+        )
     assert len(every) == packed.ids.shape[1] > len(only) == len(packed.at)
     assert _far({"rows": only.float()}, {"rows": every[packed.at].float()}) < {torch.float32: 1e-6}.get(dtype, 0.01)
 

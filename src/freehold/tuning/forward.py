@@ -3,13 +3,14 @@
 A causal model's activations at the shared prefix do not depend on what follows, so computing them once and letting
 every example attend to the same keys and values gives the same loss and, summed over the examples, the same gradient.
 
-A batch is one row of tokens, so that every matrix product is one product: the prefix, then the rests of the examples,
-each padded on the right to the longest, where causal attention never looks, and at the end nobody's tokens up to a
-multiple of 16, which products are a tenth faster for. The model's attention is replaced by one
-that knows this arrangement (`pack`); all the rest is the model's own code.
+A batch is one row of tokens, so that every matrix product is one product: the prefix, then the rests of the examples
+without padding, and at the end nobody's tokens up to a multiple of 16, which products are a tenth faster for. Attention
+alone seats each example in a row of its own, with empty seats on the right, where causal attention never looks. The
+model's attention is replaced by one that knows this arrangement (`pack`); all the rest is the model's own code.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from freehold.tuning.batches import Tokens
@@ -25,13 +26,15 @@ EVEN = 16
 class Packed(NamedTuple):
     """A batch as the model reads it; `at` are the places that predict the answers' tokens, `targets` those tokens.
 
-    `ids` and `positions` are (1, P + B · L + nobody's) for a prefix of P tokens and B examples padded to L; `mask` is
-    (B, 1, L, P + L), 0 where a token of an example may look and −∞ elsewhere; all examples share its memory.
+    `ids` and `positions` are (1, P + R + nobody's) for a prefix of P tokens and R tokens of B examples, the longest of
+    L; `seats` (R) are the places of those tokens among B · L. `mask` is (B, 1, L, P + L), 0 where a token of an example
+    may look and −∞ elsewhere; all examples share its memory.
     """
 
     ids: "Tensor"
     positions: "Tensor"
     mask: "Tensor"
+    seats: "Tensor"
     at: "Tensor"
     targets: "Tensor"
 
@@ -57,26 +60,37 @@ def pack(prefix: Sequence[int], batch: Sequence[Tokens], device: Any) -> Packed:
     import torch
 
     shared, length = len(prefix), max(each.length for each in batch)
-    rests = torch.zeros(len(batch), length, dtype=torch.long)
-    for row, each in enumerate(batch):
-        rests[row, : each.length] = torch.tensor(each.prompt + each.answer)
+    rests = [*chain.from_iterable(each.prompt + each.answer for each in batch)]
+    own = [at for each in batch for at in range(each.length)]
+    starts = accumulate((each.length for each in batch), initial=shared)
     places = [
-        (shared + row * length + len(each.prompt) + at - 1, token)
-        for row, each in enumerate(batch)
+        (start + len(each.prompt) + at - 1, token)
+        for start, each in zip(starts, batch, strict=False)
         for at, token in enumerate(each.answer)
     ]
     at, targets = zip(*places, strict=True)
     mask = torch.zeros(1, 1, length, shared + length)
     mask[..., shared:] = torch.full((length, length), float("-inf")).triu(1)
-    nobodys = torch.zeros(-(shared + rests.numel()) % EVEN, dtype=torch.long)
+    nobodys = [0] * (-(shared + len(rests)) % EVEN)
     tensors = (
-        torch.cat([torch.tensor(prefix, dtype=torch.long), rests.flatten(), nobodys])[None],
-        torch.cat([torch.arange(shared), (shared + torch.arange(length)).repeat(len(batch)), nobodys])[None],
+        torch.tensor([[*prefix, *rests, *nobodys]]),
+        torch.tensor([[*range(shared), *(shared + each for each in own), *nobodys]]),
         mask.expand(len(batch), -1, -1, -1),
+        torch.tensor([row * length + at for row, each in enumerate(batch) for at in range(each.length)]),
         torch.tensor(at),
         torch.tensor(targets),
     )
     return Packed(*(each.to(device) for each in tensors))
+
+
+def reading(packed: Packed) -> dict[str, Any]:
+    """How a decoder of transformers reads a packed batch, beside the ids or states themselves."""
+    return {
+        "position_ids": packed.positions,
+        "attention_mask": packed.mask,
+        "seats": packed.seats,
+        "use_cache": False,
+    }
 
 
 def answer_loss(model: Any, packed: Packed, states: "Tensor | None" = None) -> "tuple[Tensor, int]":  # noqa: ANN401
@@ -88,9 +102,7 @@ def answer_loss(model: Any, packed: Packed, states: "Tensor | None" = None) -> "
     from freehold.tuning.head import summed_loss
 
     entry = {"input_ids": packed.ids} if states is None else {"inputs_embeds": states}
-    hidden = model.base_model(
-        **entry, position_ids=packed.positions, attention_mask=packed.mask, use_cache=False, only=packed.at
-    ).last_hidden_state[0]
+    hidden = model.base_model(**entry, **reading(packed), only=packed.at).last_hidden_state[0]
     if len(hidden) > len(packed.at):  # the last layer is not one of ours, which leaves the others out (`layer.py`)
         hidden = hidden[packed.at]
     return summed_loss(hidden, model.get_output_embeddings().weight, packed.targets), len(packed.targets)
@@ -103,6 +115,7 @@ def _attention(  # noqa: PLR0913 (transformers' interface)
     value: "Tensor",
     attention_mask: "Tensor",
     scaling: float,
+    seats: "Tensor",
     sliding_window: int | None = None,
     **_: object,
 ) -> "tuple[Tensor, None]":
@@ -112,16 +125,17 @@ def _attention(  # noqa: PLR0913 (transformers' interface)
     """
     import torch
 
-    length = attention_mask.shape[-2]
-    shared = attention_mask.shape[-1] - length
+    count, _one, length, columns = attention_mask.shape
+    shared = columns - length
     mask = _windowed(attention_mask, shared, sliding_window)
-    end = shared + attention_mask.shape[0] * length
-    queries, own_keys, own_values = (_rests(states[:, :, shared:end], length) for states in (query, key, value))
+    end = shared + len(seats)
+    queries, own_keys, own_values = (
+        _seated(states[0, :, shared:end], seats, count, length) for states in (query, key, value)
+    )
     first_queries, first_keys, first_values = (states[:, :, :shared] for states in (query, key, value))
-    count = queries.shape[0]
     keys = torch.cat([first_keys.expand(count, -1, -1, -1), own_keys], 2)
     values = torch.cat([first_values.expand(count, -1, -1, -1), own_values], 2)
-    examples = _attend(queries, keys, values, mask, scaling).reshape(1, -1, query.shape[1], value.shape[-1])
+    examples = _attend(queries, keys, values, mask, scaling).flatten(0, 1)[None, seats]
     nobodys = examples.new_zeros(1, query.shape[2] - end, *examples.shape[2:])
     if not shared:
         return torch.cat([examples, nobodys], 1), None
@@ -130,9 +144,15 @@ def _attention(  # noqa: PLR0913 (transformers' interface)
     return torch.cat([prefix, examples, nobodys], 1), None
 
 
-def _rests(states: "Tensor", length: int) -> "Tensor":
-    """(1, heads, B · L, width) → (B, heads, L, width)."""
-    return states[0].unflatten(1, (-1, length)).transpose(0, 1)
+def _seated(states: "Tensor", seats: "Tensor", count: int, length: int) -> "Tensor":
+    """The examples' tokens (heads, R, width) → (B, heads, L, width), 0 where nobody sits."""
+    heads, _tokens, width = states.shape
+    return (
+        states.new_zeros(heads, count * length, width)
+        .index_copy(1, seats, states)
+        .unflatten(1, (count, length))
+        .transpose(0, 1)
+    )
 
 
 def _windowed(mask: "Tensor", shared: int, window: int | None) -> "Tensor":

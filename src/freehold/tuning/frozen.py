@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from freehold.errors import ResourceError
 from freehold.store.workspace import atomic_file
 from freehold.tuning.batches import Tokens, ordered_batches
-from freehold.tuning.forward import Packed
+from freehold.tuning.forward import Packed, reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,23 +51,19 @@ class FrozenStates:
         found._states = dict(zip(kept, parts, strict=True))
         return found
 
-    def keep(self, batch: Sequence[Tokens], packed: Packed, hidden: "Tensor") -> None:
-        """The rests of a packed batch, (1, tokens, width), each without its padding."""
-        shared, length = len(self._prefix), packed.mask.shape[-2]
-        for row, each in enumerate(batch):
-            start = shared + row * length
-            self._states[each] = hidden[0, start : start + each.length].clone()
+    def keep(self, batch: Sequence[Tokens], hidden: "Tensor") -> None:
+        """The rests of a packed batch, (1, tokens, width)."""
+        lengths, shared = [each.length for each in batch], len(self._prefix)
+        parts = hidden[0, shared : shared + sum(lengths)].split(lengths)
+        self._states |= {each: part.clone() for each, part in zip(batch, parts, strict=True)}
 
     def packed(self, batch: Sequence[Tokens], packed: Packed) -> "Tensor":
-        """The states of a packed batch, (1, tokens, width); padding is 0."""
-        shared, width = self._prefix.shape
-        length = packed.mask.shape[-2]
-        hidden = self._prefix.new_zeros(1, packed.ids.shape[1], width)
-        hidden[0, :shared] = self._prefix
-        for row, each in enumerate(batch):
-            start = shared + row * length
-            hidden[0, start : start + each.length] = self._states[each]
-        return hidden
+        """The states of a packed batch, (1, tokens, width); nobody's are 0."""
+        import torch
+
+        together = torch.cat([self._prefix, *(self._states[each] for each in batch)])
+        nobodys = together.new_zeros(packed.ids.shape[1] - len(together), together.shape[1])
+        return torch.cat([together, nobodys])[None]
 
 
 def compute(
@@ -85,12 +81,10 @@ def compute(
     states = None
     with torch.no_grad():
         for batch, packed in packs:
-            hidden = decoder(
-                packed.ids, position_ids=packed.positions, attention_mask=packed.mask, use_cache=False
-            ).last_hidden_state
+            hidden = decoder(packed.ids, **reading(packed)).last_hidden_state
             shared = packed.mask.shape[-1] - packed.mask.shape[-2]
             states = states or FrozenStates(hidden[0, :shared].clone())
-            states.keep(batch, packed, hidden)
+            states.keep(batch, hidden)
     decoder.layers, decoder.norm = layers, norm
     assert states is not None, "a job has examples"
     return states

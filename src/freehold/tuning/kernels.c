@@ -1,11 +1,11 @@
 /* What stands between a layer's matrix products, each in one pass over memory; compiled where it runs by `kernels.py`.
 
    Numbers come in and go out as bf16, or as float32 where FLOAT32 is defined; float32 is computed in. Rows may lie
-   `..._stride` elements apart. A packed row of tokens is `prefix` tokens, then `examples` times `length` of them (see
-   forward.py); heads that share a key head lie together: (examples, groups, heads / groups, length, width), with the
-   prefix's queries apart and its keys before every example's own. Rows after the last token are nobody's: what
-   attention says of them is 0. Every result is written by one thread alone, in one order: the number of threads changes
-   no bit. */
+   `..._stride` elements apart. A packed row of tokens is `prefix` tokens, then the `rests` of the examples (see
+   forward.py), each token with its seat among `examples` times `length`; heads that share a key head lie together:
+   (examples, groups, heads / groups, length, width), with the prefix's queries apart and its keys before every example's
+   own. Empty seats are 0. Rows after the last token are nobody's: what attention says of them is 0. Every result is
+   written by one thread alone, in one order: the number of threads changes no bit. */
 
 #include <math.h>
 #include <stdint.h>
@@ -36,7 +36,8 @@ static inline number down(float x) { /* to the nearest, ties to even; what is no
 #endif
 
 typedef struct {
-    int64_t prefix, examples, length, heads, groups, width;
+    int64_t prefix, examples, length, rests, heads, groups, width;
+    const int64_t *seats;
 } shape;
 
 /* RMSNorm of x, or of x + more, which is then kept in `sum`; `inverse` is 1 / the root of the mean square. */
@@ -103,14 +104,17 @@ void gate_back(const number *restrict gradient, int64_t gradient_stride, const n
     }
 }
 
-/* Where a token's row lies in the arrangement by heads: in the prefix's part, or in its example's. */
+/* Where a token's row lies in the arrangement by heads: in the prefix's part, or in its example's; and how many seats
+   are empty after it. */
 typedef struct {
-    int64_t example, place; /* example −1: the prefix */
+    int64_t example, place, empty; /* example −1: the prefix */
 } seat;
 
 static inline seat seated(int64_t token, const shape *s) {
-    if (token < s->prefix) return (seat){-1, token};
-    return (seat){(token - s->prefix) / s->length, (token - s->prefix) % s->length};
+    if (token < s->prefix) return (seat){-1, token, 0};
+    int64_t at = token - s->prefix, own = s->seats[at];
+    int64_t next = at + 1 < s->rests ? s->seats[at + 1] : s->examples * s->length;
+    return (seat){own / s->length, own % s->length, next - own - 1};
 }
 
 static inline int64_t query_at(seat at, int64_t head, const shape *s) { /* heads are in the order of their groups */
@@ -145,14 +149,17 @@ static inline void rotated_back(const float *restrict x, const number *restrict 
 void arrange(const number *restrict rows, const number *restrict cosine, const number *restrict sine,
              number *restrict query, number *restrict first_query, number *restrict key, number *restrict value,
              shape s) {
-    int64_t tokens = s.prefix + s.examples * s.length, wide = (s.heads + 2 * s.groups) * s.width;
+    int64_t tokens = s.prefix + s.rests, wide = (s.heads + 2 * s.groups) * s.width;
 #pragma omp parallel for schedule(static)
     for (int64_t token = 0; token < tokens; token++) {
         const number *row = rows + token * wide, *cos_ = cosine + token * s.width, *sin_ = sine + token * s.width;
         seat at = seated(token, &s);
         number *queries = at.example < 0 ? first_query : query;
-        for (int64_t head = 0; head < s.heads; head++)
-            rotated(row + head * s.width, cos_, sin_, queries + query_at(at, head, &s), s.width);
+        for (int64_t head = 0; head < s.heads; head++) {
+            number *to = queries + query_at(at, head, &s);
+            rotated(row + head * s.width, cos_, sin_, to, s.width);
+            memset(to + s.width, 0, at.empty * s.width * sizeof(number));
+        }
         int64_t place = at.example < 0 ? at.place : s.prefix + at.place, own = at.example < 0 ? 0 : at.example;
         int64_t last = at.example < 0 ? s.examples : own + 1;
         for (int64_t group = 0; group < s.groups; group++) {
@@ -160,8 +167,12 @@ void arrange(const number *restrict rows, const number *restrict cosine, const n
             rotated(row + (s.heads + group) * s.width, cos_, sin_, turned, s.width);
             const number *values = row + (s.heads + s.groups + group) * s.width;
             for (int64_t example = own; example < last; example++) {
-                memcpy(key + key_at(example, group, place, &s), turned, s.width * sizeof(number));
-                memcpy(value + key_at(example, group, place, &s), values, s.width * sizeof(number));
+                number *to_key = key + key_at(example, group, place, &s);
+                number *to_value = value + key_at(example, group, place, &s);
+                memcpy(to_key, turned, s.width * sizeof(number));
+                memcpy(to_value, values, s.width * sizeof(number));
+                memset(to_key + s.width, 0, at.empty * s.width * sizeof(number));
+                memset(to_value + s.width, 0, at.empty * s.width * sizeof(number));
             }
         }
     }
@@ -172,7 +183,7 @@ void arrange_back(const number *restrict query, const number *restrict first_que
                   const number *restrict value, const number *restrict first_key, const number *restrict first_value,
                   const number *restrict cosine, const number *restrict sine, number *restrict rows, int64_t count,
                   shape s) {
-    int64_t tokens = s.prefix + s.examples * s.length, wide = (s.heads + 2 * s.groups) * s.width;
+    int64_t tokens = s.prefix + s.rests, wide = (s.heads + 2 * s.groups) * s.width;
 #pragma omp parallel for schedule(dynamic, 8)
     for (int64_t token = 0; token < count; token++) {
         number *row = rows + token * wide;
@@ -216,7 +227,7 @@ void arrange_back(const number *restrict query, const number *restrict first_que
 /* What attention gave, by heads → rows of tokens, `count` with those that are nobody's. */
 void ungroup(const number *restrict grouped, const number *restrict first, number *restrict rows, int64_t stride,
              int64_t count, shape s) {
-    int64_t tokens = s.prefix + s.examples * s.length;
+    int64_t tokens = s.prefix + s.rests;
 #pragma omp parallel for schedule(static)
     for (int64_t token = 0; token < count; token++) {
         if (token >= tokens) {
@@ -232,12 +243,15 @@ void ungroup(const number *restrict grouped, const number *restrict first, numbe
 
 void group(const number *restrict rows, int64_t stride, number *restrict grouped, number *restrict first, shape s) {
 #pragma omp parallel for schedule(static)
-    for (int64_t token = 0; token < s.prefix + s.examples * s.length; token++) {
+    for (int64_t token = 0; token < s.prefix + s.rests; token++) {
         seat at = seated(token, &s);
         number *to = at.example < 0 ? first : grouped;
         const number *from = rows + token * stride;
-        for (int64_t head = 0; head < s.heads; head++)
-            memcpy(to + query_at(at, head, &s), from + head * s.width, s.width * sizeof(number));
+        for (int64_t head = 0; head < s.heads; head++) {
+            number *here = to + query_at(at, head, &s);
+            memcpy(here, from + head * s.width, s.width * sizeof(number));
+            memset(here + s.width, 0, at.empty * s.width * sizeof(number));
+        }
     }
 }
 

@@ -37,12 +37,13 @@ class Parts(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """Of a layer in a pass: cosines and sines (tokens, width), the batch's shape, attention's scale, and the places of
-    the rows that are looked at afterwards, where those are not all."""
+    """Of a layer in a pass: cosines and sines (tokens, width), the batch's shape and seats, attention's scale, and the
+    places of the rows that are looked at afterwards, where those are not all."""
 
     cosine: Tensor
     sine: Tensor
     shape: Shape
+    seats: Tensor
     scale: float
     only: Tensor | None
 
@@ -62,6 +63,7 @@ class Fused(GradientCheckpointingLayer):  # type: ignore[misc]
         hidden_states: Tensor,
         attention_mask: Tensor,
         position_embeddings: tuple[Tensor, Tensor],
+        seats: Tensor,
         only: Tensor | None = None,
         **_: object,
     ) -> Tensor:
@@ -69,9 +71,10 @@ class Fused(GradientCheckpointingLayer):  # type: ignore[misc]
         prefix = attention_mask.shape[-1] - length
         heads = self.heads // self.width
         groups = len(self.parts.qkv.b[1]) // self.width
-        shape = Shape(prefix, attention_mask.shape[0], length, heads, groups, self.width)
+        rests = len(seats)
+        shape = Shape(prefix, attention_mask.shape[0], length, rests, heads, groups, self.width, seats.data_ptr())
         cosine, sine = (each[0].contiguous() for each in position_embeddings)
-        setting = Setting(cosine, sine, shape, self.scale, only if self.last else None)
+        setting = Setting(cosine, sine, shape, seats, self.scale, only if self.last else None)
         parameters = [each for product in self.parts.products for each in (*product.a, *product.b)]
         found: Tensor = _LayerStep.apply(hidden_states, self.parts, self.run, setting, *parameters)
         return found
@@ -238,14 +241,15 @@ def _parts(layer: Any) -> Parts | None:  # noqa: ANN401 (a decoder layer)
 
 
 def _the_same(model: Any, layer: Any, fused: Fused) -> bool:  # noqa: ANN401 (a model and its layer)
-    """Whether both make the same of a small random batch: two shared tokens, two examples of three, one of nobody's."""
+    """Whether both make the same of a small random batch: two shared tokens, two examples, one row more."""
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(1, 9, len(fused.parts.first.weight), generator=generator).to(model.dtype)
-    positions = torch.tensor([[0, 1, 2, 3, 4, 2, 3, 4, 0]])
+    drawn = torch.randn(1, 8, len(fused.parts.first.weight), generator=generator).to(model.dtype)
+    positions = torch.tensor([[0, 1, 2, 3, 2, 3, 4, 0]])
     mask = torch.zeros(2, 1, 3, 5)
     mask[..., 2:] = torch.full((3, 3), float("-inf")).triu(1)
     turned = model.base_model.rotary_emb(drawn, position_ids=positions)
-    given = {"attention_mask": mask, "position_embeddings": turned, "position_ids": positions}
+    seats = torch.tensor([0, 1, 3, 4, 5])
+    given = {"attention_mask": mask, "position_embeddings": turned, "position_ids": positions, "seats": seats}
     with torch.no_grad():
         try:
             one, other = layer(drawn, **given), fused(drawn, **given)
