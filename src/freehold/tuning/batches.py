@@ -1,11 +1,12 @@
-"""Examples → batches of like length, so that little is computed on padding.
+"""Examples → batches of like length and of like size: attention pads them to the longest.
 
 Token ids that begin every example (the system message, say) are split off as the shared prefix: the trainer computes
 them once a step instead of once an example.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from freehold.render import Rendered
@@ -52,16 +53,24 @@ def shuffled_batches(examples: Sequence[Tokens], batch_tokens: int, seed: int) -
 
 def ordered_batches(examples: Sequence[Tokens], batch_tokens: int) -> list[list[Tokens]]:
     """All examples once, shortest first: for measuring loss."""
-    return list(_cut(sorted(examples, key=lambda each: each.length), batch_tokens))
+    return _cut(sorted(examples, key=lambda each: each.length), batch_tokens)
 
 
-def _cut(examples: Sequence[Tokens], batch_tokens: int) -> Iterator[list[Tokens]]:
-    """Runs of examples (sorted by length) whose padded size stays within `batch_tokens`; each has one at least."""
-    batch: list[Tokens] = []
+def _cut(examples: Sequence[Tokens], batch_tokens: int) -> list[list[Tokens]]:
+    """Runs of examples (sorted by length) whose padded size stays within `batch_tokens`; each has one at least.
+
+    As few as can be and as even: a short batch that was left over would count for a step like a full one.
+    """
+    fewest = len(_runs(examples, batch_tokens))
+    even = bisect_left(range(batch_tokens), True, key=lambda size: len(_runs(examples, size)) <= fewest)
+    return _runs(examples, even)
+
+
+def _runs(examples: Sequence[Tokens], size: int) -> list[list[Tokens]]:
+    """Runs as long as they can be within a padded size."""
+    runs: list[list[Tokens]] = []
     for each in examples:
-        if batch and each.length * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(each)
-    if batch:
-        yield batch
+        if not runs or each.length * (len(runs[-1]) + 1) > size:
+            runs.append([])
+        runs[-1].append(each)
+    return runs
