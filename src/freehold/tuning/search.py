@@ -9,7 +9,6 @@ import math
 import random
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -98,9 +97,5 @@ def _trial(job: TrainingJob, rung: int, workspace: Workspace, progress: Progress
         seconds=round(state.seconds, 1),
     )
     write_record(kept, trial)
-    _forget(checkpoint)
+    shutil.rmtree(checkpoint.parent, ignore_errors=True)  # a short trial has kept no state
     return trial
-
-
-def _forget(checkpoint: Path) -> None:
-    shutil.rmtree(checkpoint.parent)

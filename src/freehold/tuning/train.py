@@ -1,7 +1,7 @@
 """The training loop: one job in, an adapter's weights and loss curve out; interruptible at any moment.
 
-State is kept every half minute and at the end of each epoch; a job that was killed goes on from there, and the result
-is the same as if it had never stopped.
+State is kept every half minute; a job that was killed goes on from there, and the result is the same as if it had never
+stopped.
 """
 
 import time
@@ -111,7 +111,7 @@ class _Trainer:
         while self._state.epoch < recipe.epochs and self._state.epochs_without_gain < recipe.patience:
             self._epoch(step)
             self._finish_epoch()
-            self._save()
+            self._save_where_due()
 
     def result(self) -> Trained:
         return Trained(self._best or self._copy(), self._state)
@@ -128,8 +128,7 @@ class _Trainer:
             step.advance(len(batch), self._note(loss))
             if self._state.step % STEPS_KEPT == 0:
                 give_back()
-            if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
-                self._save()
+            self._save_where_due()
 
     def _update(self, batch: list[Tokens], batches: int) -> float:
         """One step of AdamW; returns the mean loss a token."""
@@ -240,6 +239,10 @@ class _Trainer:
 
     def _copy(self) -> "dict[str, Tensor]":
         return self._weights.named(self._weights.parameter.detach().to("cpu", copy=True))
+
+    def _save_where_due(self) -> None:
+        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self._save()
 
     def _save(self) -> None:
         self._saved = time.monotonic()
