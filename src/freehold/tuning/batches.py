@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from freehold.render import Rendered
 
+PADDED = 1.5  # times a batch's tokens, what attention pads it to at most
+
 
 class Tokens(NamedTuple):
     """An example after the shared prefix: the rest of the prompt, and the answer that the loss is taken over."""
@@ -57,7 +59,7 @@ def ordered_batches(examples: Sequence[Tokens], batch_tokens: int) -> list[list[
 
 
 def _cut(examples: Sequence[Tokens], batch_tokens: int) -> list[list[Tokens]]:
-    """Runs of examples (sorted by length) whose padded size stays within `batch_tokens`; each has one at least.
+    """Runs of examples (sorted by length) of at most `batch_tokens` together; each has one example at least.
 
     As few as can be and as even: a short batch that was left over would count for a step like a full one.
     """
@@ -67,10 +69,13 @@ def _cut(examples: Sequence[Tokens], batch_tokens: int) -> list[list[Tokens]]:
 
 
 def _runs(examples: Sequence[Tokens], size: int) -> list[list[Tokens]]:
-    """Runs as long as they can be within a padded size."""
+    """Runs as long as they can be within `size` tokens."""
     runs: list[list[Tokens]] = []
+    tokens = 0
     for each in examples:
-        if not runs or each.length * (len(runs[-1]) + 1) > size:
+        tokens += each.length
+        if not runs or tokens > size or each.length * (len(runs[-1]) + 1) > PADDED * size:
             runs.append([])
+            tokens = each.length
         runs[-1].append(each)
     return runs

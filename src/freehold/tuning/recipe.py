@@ -7,8 +7,8 @@ from freehold.spec import LoraSettings, Resolved, UpperLoraSettings
 class LoraRecipe(Record, frozen=True, kw_only=True, tag="lora"):
     """Low-rank adapters on every linear layer (Hu et al. 2021, arXiv:2106.09685).
 
-    `alpha / rank` scales the adapter's output. `batch_tokens` counts the tokens after the shared prefix, padding
-    included. `patience` is the number of epochs without a lower validation loss after which tuning stops.
+    `alpha / rank` scales the adapter's output. `batch_tokens` counts the tokens of a step after the shared
+    prefix, at most. `patience` is the number of epochs without a lower validation loss after which tuning stops.
     """
 
     rank: int
