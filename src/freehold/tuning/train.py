@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SECONDS = 30.0
 STATES_FILE = "states.safetensors"
-STEPS_KEPT = 16  # steps after which the memory that is free is given back
+STEPS_KEPT = 128  # steps after which the memory that is free is given back
 
 
 @dataclass(frozen=True)
