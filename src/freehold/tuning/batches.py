@@ -4,6 +4,7 @@ Token ids that begin every example (the system message, say) are split off as th
 them once a step instead of once an example.
 """
 
+import math
 import random
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 from freehold.render import Rendered
 
+WINDOW = 2.8  # batches; in longer ones a batch is all short or all long examples, and less is learnt from it
 PADDED = 1.5  # times a batch's tokens, what attention pads it to at most
 
 
@@ -38,23 +40,29 @@ def split_prefix(examples: Sequence[Rendered]) -> tuple[tuple[int, ...], list[To
 
 
 def shuffled_batches(examples: Sequence[Tokens], batch_tokens: int, seed: int) -> list[list[Tokens]]:
-    """One epoch: shuffled, sorted by length within windows of 16 batches, cut at `batch_tokens`, shuffled again."""
+    """One epoch: shuffled, sorted by length within windows of a few batches, cut at `batch_tokens`, shuffled again."""
     order = random.Random(seed)
     shuffled = list(examples)
     order.shuffle(shuffled)
-    mean = sum(each.length for each in shuffled) / max(len(shuffled), 1)
-    window = max(1, round(16 * batch_tokens / max(mean, 1)))
     batches = [
-        batch
-        for start in range(0, len(shuffled), window)
-        for batch in _cut(sorted(shuffled[start : start + window], key=lambda each: each.length), batch_tokens)
+        batch for window in _windows(shuffled, WINDOW * batch_tokens) for batch in ordered_batches(window, batch_tokens)
     ]
     order.shuffle(batches)
     return batches
 
 
+def _windows(examples: Sequence[Tokens], most: float) -> list[list[Tokens]]:
+    """The examples in their order, in as many parts of like size as it takes for `most` tokens each."""
+    total, done = sum(each.length for each in examples), 0
+    windows: list[list[Tokens]] = [[] for _ in range(math.ceil(total / most))]
+    for each in examples:
+        windows[done * len(windows) // total].append(each)
+        done += each.length
+    return windows
+
+
 def ordered_batches(examples: Sequence[Tokens], batch_tokens: int) -> list[list[Tokens]]:
-    """All examples once, shortest first: for measuring loss."""
+    """All examples once, shortest first."""
     return _cut(sorted(examples, key=lambda each: each.length), batch_tokens)
 
 
