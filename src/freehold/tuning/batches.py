@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from freehold.render import Rendered
 
-WINDOW = 2.8  # batches; in longer ones a batch is all short or all long examples, and less is learnt from it
+WINDOW = 2.8  # batches; in longer ones a batch is all short or all long examples (docs/results/speed.md)
 PADDED = 1.5  # times a batch's tokens, what attention pads it to at most
 
 

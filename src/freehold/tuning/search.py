@@ -97,5 +97,6 @@ def _trial(job: TrainingJob, rung: int, workspace: Workspace, progress: Progress
         seconds=round(state.seconds, 1),
     )
     write_record(kept, trial)
-    shutil.rmtree(checkpoint.parent, ignore_errors=True)  # a short trial has kept no state
+    if checkpoint.parent.exists():  # a short trial has kept no state
+        shutil.rmtree(checkpoint.parent)
     return trial
