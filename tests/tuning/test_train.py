@@ -184,6 +184,6 @@ def test_an_epoch_holds_every_example_once(examples: list[Tokens], batch_tokens:
 
 
 def test_no_short_batch_is_left_over() -> None:
-    ten = [Tokens((1,), (2,))] * 10
+    ten = [Tokens((1, 1), (2,))] * 10
     assert [len(batch) for batch in ordered_batches(ten, 16)] == [5, 5]
-    assert [len(batch) for batch in ordered_batches([*ten, Tokens((1,) * 9, (2,))], 20)] == [9, 2]
+    assert [len(batch) for batch in ordered_batches([*ten, Tokens((1,) * 10, (2,))], 20)] == [9, 2]

@@ -12,19 +12,28 @@ from typing import NamedTuple
 
 from freehold.render import Rendered
 
-WINDOW = 2.8  # batches; in longer ones a batch is all short or all long examples (docs/results/speed.md)
+WINDOW = 4  # batches at most; in longer ones a batch is all short or all long examples (docs/results/speed.md)
+FULL = 0.96  # of a batch's tokens, how far it is filled: examples do not come out even
 PADDED = 1.5  # times a batch's tokens, what attention pads it to at most
 
 
 class Tokens(NamedTuple):
-    """An example after the shared prefix: the rest of the prompt, and the answer that the loss is taken over."""
+    """An example after the shared prefix: the rest of the prompt, and the answer that the loss is taken over.
+
+    The model reads all but the answer's last token, which is predicted and predicts nothing; `length` is of what it
+    reads.
+    """
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
 
     @property
+    def read(self) -> tuple[int, ...]:
+        return self.prompt + self.answer[:-1]
+
+    @property
     def length(self) -> int:
-        return len(self.prompt) + len(self.answer)
+        return len(self.prompt) + len(self.answer) - 1
 
 
 def split_prefix(examples: Sequence[Rendered]) -> tuple[tuple[int, ...], list[Tokens]]:
@@ -44,19 +53,18 @@ def shuffled_batches(examples: Sequence[Tokens], batch_tokens: int, seed: int) -
     order = random.Random(seed)
     shuffled = list(examples)
     order.shuffle(shuffled)
-    batches = [
-        batch for window in _windows(shuffled, WINDOW * batch_tokens) for batch in ordered_batches(window, batch_tokens)
-    ]
+    batches = [batch for window in _windows(shuffled, batch_tokens) for batch in ordered_batches(window, batch_tokens)]
     order.shuffle(batches)
     return batches
 
 
-def _windows(examples: Sequence[Tokens], most: float) -> list[list[Tokens]]:
-    """The examples in their order, in as many parts of like size as it takes for `most` tokens each."""
+def _windows(examples: Sequence[Tokens], batch_tokens: int) -> list[list[Tokens]]:
+    """The examples in their order, in parts that each fill a few whole batches."""
     total, done = sum(each.length for each in examples), 0
-    windows: list[list[Tokens]] = [[] for _ in range(math.ceil(total / most))]
+    batches = math.ceil(total / (FULL * batch_tokens))
+    windows: list[list[Tokens]] = [[] for _ in range(math.ceil(batches / WINDOW))]
     for each in examples:
-        windows[done * len(windows) // total].append(each)
+        windows[done * batches // total * len(windows) // batches].append(each)
         done += each.length
     return windows
 

@@ -27,14 +27,16 @@ class Packed(NamedTuple):
     """A batch as the model reads it; `at` are the places that predict the answers' tokens, `targets` those tokens.
 
     `ids` and `positions` are (1, P + R + nobody's) for a prefix of P tokens and R tokens of B examples, the longest of
-    L; `seats` (R) are the places of those tokens among B · L. `mask` is (B, 1, L, P + L), 0 where a token of an example
-    may look and −∞ elsewhere; all examples share its memory.
+    L; `seats` (R) are the places of those tokens among B · L, and `starts` (B + 1) those of the examples in the row
+    and of their end. `mask` is (B, 1, L, P + L), 0 where a token of an example may look and −∞ elsewhere; all examples
+    share its memory.
     """
 
     ids: "Tensor"
     positions: "Tensor"
     mask: "Tensor"
     seats: "Tensor"
+    starts: "Tensor"
     at: "Tensor"
     targets: "Tensor"
 
@@ -60,9 +62,9 @@ def pack(prefix: Sequence[int], batch: Sequence[Tokens], device: Any) -> Packed:
     import torch
 
     shared, length = len(prefix), max(each.length for each in batch)
-    rests = [*chain.from_iterable(each.prompt + each.answer for each in batch)]
+    rests = [*chain.from_iterable(each.read for each in batch)]
     own = [at for each in batch for at in range(each.length)]
-    starts = accumulate((each.length for each in batch), initial=shared)
+    starts = [*accumulate((each.length for each in batch), initial=shared)]
     places = [
         (start + len(each.prompt) + at - 1, token)
         for start, each in zip(starts, batch, strict=False)
@@ -77,6 +79,7 @@ def pack(prefix: Sequence[int], batch: Sequence[Tokens], device: Any) -> Packed:
         torch.tensor([[*range(shared), *(shared + each for each in own), *nobodys]]),
         mask.expand(len(batch), -1, -1, -1),
         torch.tensor([row * length + at for row, each in enumerate(batch) for at in range(each.length)]),
+        torch.tensor(starts),
         torch.tensor(at),
         torch.tensor(targets),
     )
@@ -89,6 +92,7 @@ def reading(packed: Packed) -> dict[str, Any]:
         "position_ids": packed.positions,
         "attention_mask": packed.mask,
         "seats": packed.seats,
+        "starts": packed.starts,
         "use_cache": False,
     }
 

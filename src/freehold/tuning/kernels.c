@@ -1,14 +1,13 @@
 /* What stands between a layer's matrix products, each in one pass over memory; compiled where it runs by `kernels.py`.
 
    Numbers come in and go out as bf16, or as float32 where FLOAT32 is defined; float32 is computed in. Rows may lie
-   `..._stride` elements apart. A packed row of tokens is `prefix` tokens, then the `rests` of the examples (see
-   forward.py), each token with its seat among `examples` times `length`; heads that share a key head lie together:
-   (examples, groups, heads / groups, length, width), with the prefix's queries apart and its keys before every example's
-   own. Empty seats are 0. Rows after the last token are nobody's: what attention says of them is 0. Every result is
-   written by one thread alone, in one order: the number of threads changes no bit. */
+   `..._stride` elements apart. A packed row of tokens is `prefix` tokens, then the tokens of the examples (see
+   forward.py), the first of each at `starts`, where their end is the last. Rows after it are nobody's: what attention
+   says of them is 0. Every result is written by one thread alone, in one order: the number of threads changes no bit. */
 
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #ifdef FLOAT32
@@ -34,11 +33,6 @@ static inline number down(float x) { /* to the nearest, ties to even; what is no
 }
 
 #endif
-
-typedef struct {
-    int64_t prefix, examples, length, rests, heads, groups, width;
-    const int64_t *seats;
-} shape;
 
 /* RMSNorm of x, or of x + more, which is then kept in `sum`; `inverse` is 1 / the root of the mean square. */
 void norm(const number *restrict x, const number *restrict more, number *restrict sum, const number *restrict weight,
@@ -104,185 +98,251 @@ void gate_back(const number *restrict gradient, int64_t gradient_stride, const n
     }
 }
 
-/* Where a token's row lies in the arrangement by heads: in the prefix's part, or in its example's; and how many seats
-   are empty after it. */
+/* Attention. A sequence is the prefix, or an example's own tokens after it; one thread computes what one group of heads
+   (that share a key head) makes of one sequence, at its desk, in float32. There matrices have whole tiles: rows in
+   TALL, columns in WIDE, 0 where nothing is. A row of q, k and v is all heads' queries, all groups' keys, all groups'
+   values. */
+
 typedef struct {
-    int64_t example, place, empty; /* example −1: the prefix */
-} seat;
+    int64_t prefix, examples, heads, groups, width;
+    const int64_t *starts;
+} shape;
 
-static inline seat seated(int64_t token, const shape *s) {
-    if (token < s->prefix) return (seat){-1, token, 0};
-    int64_t at = token - s->prefix, own = s->seats[at];
-    int64_t next = at + 1 < s->rests ? s->seats[at + 1] : s->examples * s->length;
-    return (seat){own / s->length, own % s->length, next - own - 1};
+enum { WIDE = 16 };
+#ifdef __AVX512F__
+enum { TALL = 8 }; /* tiles that the registers hold */
+#else
+enum { TALL = 4 };
+#endif
+
+typedef float vector __attribute__((vector_size(WIDE * sizeof(float)), aligned(sizeof(float)), may_alias));
+
+static inline int64_t tall(int64_t rows) { return (rows + TALL - 1) / TALL * TALL; }
+
+static inline int64_t whole(int64_t columns) { return (columns + WIDE - 1) / WIDE * WIDE; }
+
+/* left · right → out, or added to it. left (rows, inner) has its numbers `below` and `beside` each other. */
+static void product(const float *left, int64_t below, int64_t beside, const float *right, float *out, int64_t rows,
+                    int64_t inner, int64_t columns, int added) {
+    for (int64_t column = 0; column < columns; column += WIDE)
+        for (int64_t row = 0; row < rows; row += TALL) {
+            vector sum[TALL];
+            for (int i = 0; i < TALL; i++)
+                sum[i] = added ? *(vector *)(out + (row + i) * columns + column) : (vector){0};
+            const float *from = left + row * below;
+            for (int64_t at = 0; at < inner; at++) {
+                vector other = *(const vector *)(right + at * columns + column);
+                for (int i = 0; i < TALL; i++) sum[i] += from[i * below + at * beside] * other;
+            }
+            for (int i = 0; i < TALL; i++) *(vector *)(out + (row + i) * columns + column) = sum[i];
+        }
 }
 
-static inline int64_t query_at(seat at, int64_t head, const shape *s) { /* heads are in the order of their groups */
-    int64_t long_ = at.example < 0 ? s->prefix : s->length, example = at.example < 0 ? 0 : at.example;
-    return ((example * s->heads + head) * long_ + at.place) * s->width;
+static void transposed(const float *from, float *to, int64_t rows, int64_t columns) {
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t column = 0; column < columns; column++) to[column * rows + row] = from[row * columns + column];
 }
 
-static inline int64_t key_at(int64_t example, int64_t group, int64_t place, const shape *s) {
-    return ((example * s->groups + group) * (s->prefix + s->length) + place) * s->width;
-}
-
-static inline void rotated(const number *restrict x, const number *restrict cosine, const number *restrict sine,
-                           number *restrict out, int64_t width) {
+/* Rotary positions (Su et al. 2021, arXiv:2104.09864), as Llama lays them out. */
+static inline void rotate(float *restrict x, const number *restrict cosine, const number *restrict sine, int64_t width) {
     int64_t half = width / 2;
     for (int64_t i = 0; i < half; i++) {
-        float low = up(x[i]), high = up(x[i + half]);
-        out[i] = down(low * up(cosine[i]) - high * up(sine[i]));
-        out[i + half] = down(high * up(cosine[i + half]) + low * up(sine[i + half]));
+        float low = x[i], high = x[i + half];
+        x[i] = low * up(cosine[i]) - high * up(sine[i]);
+        x[i + half] = high * up(cosine[i + half]) + low * up(sine[i + half]);
     }
 }
 
-static inline void rotated_back(const float *restrict x, const number *restrict cosine, const number *restrict sine,
-                                number *restrict out, int64_t width) {
+static inline void rotate_back(float *restrict x, const number *restrict cosine, const number *restrict sine,
+                               int64_t width) {
     int64_t half = width / 2;
     for (int64_t i = 0; i < half; i++) {
-        out[i] = down(x[i] * up(cosine[i]) + x[i + half] * up(sine[i + half]));
-        out[i + half] = down(x[i + half] * up(cosine[i + half]) - x[i] * up(sine[i]));
+        float low = x[i], high = x[i + half];
+        x[i] = low * up(cosine[i]) + high * up(sine[i + half]);
+        x[i + half] = high * up(cosine[i + half]) - low * up(sine[i]);
     }
 }
 
-/* Rows of q, k and v → by heads, q and k rotated to their positions, the prefix's keys and values in every example. */
-void arrange(const number *restrict rows, const number *restrict cosine, const number *restrict sine,
-             number *restrict query, number *restrict first_query, number *restrict key, number *restrict value,
-             shape s) {
-    int64_t tokens = s.prefix + s.rests, wide = (s.heads + 2 * s.groups) * s.width;
-#pragma omp parallel for schedule(static)
-    for (int64_t token = 0; token < tokens; token++) {
-        const number *row = rows + token * wide, *cos_ = cosine + token * s.width, *sin_ = sine + token * s.width;
-        seat at = seated(token, &s);
-        number *queries = at.example < 0 ? first_query : query;
-        for (int64_t head = 0; head < s.heads; head++) {
-            number *to = queries + query_at(at, head, &s);
-            rotated(row + head * s.width, cos_, sin_, to, s.width);
-            memset(to + s.width, 0, at.empty * s.width * sizeof(number));
-        }
-        int64_t place = at.example < 0 ? at.place : s.prefix + at.place, own = at.example < 0 ? 0 : at.example;
-        int64_t last = at.example < 0 ? s.examples : own + 1;
-        for (int64_t group = 0; group < s.groups; group++) {
-            number turned[s.width];
-            rotated(row + (s.heads + group) * s.width, cos_, sin_, turned, s.width);
-            const number *values = row + (s.heads + s.groups + group) * s.width;
-            for (int64_t example = own; example < last; example++) {
-                number *to_key = key + key_at(example, group, place, &s);
-                number *to_value = value + key_at(example, group, place, &s);
-                memcpy(to_key, turned, s.width * sizeof(number));
-                memcpy(to_value, values, s.width * sizeof(number));
-                memset(to_key + s.width, 0, at.empty * s.width * sizeof(number));
-                memset(to_value + s.width, 0, at.empty * s.width * sizeof(number));
-            }
-        }
+/* Rows of a packed batch, their stride, and the cosines and sines of its tokens. */
+typedef struct {
+    const number *rows, *cosine, *sine;
+    int64_t stride;
+} table;
+
+/* Part of the rows of `count` tokens → a matrix at the desk, rotated where the table has positions. */
+static void fetch(const table *from, int64_t token, int64_t at, float *to, int64_t count, int64_t width) {
+    int64_t columns = whole(width);
+    for (int64_t i = 0; i < count; i++, to += columns) {
+        const number *row = from->rows + (token + i) * from->stride + at;
+        for (int64_t j = 0; j < width; j++) to[j] = up(row[j]);
+        if (from->cosine) rotate(to, from->cosine + (token + i) * width, from->sine + (token + i) * width, width);
     }
 }
 
-/* The way back: gradients by heads → of the rows of q, k and v. What the examples give the prefix is summed up. */
-void arrange_back(const number *restrict query, const number *restrict first_query, const number *restrict key,
-                  const number *restrict value, const number *restrict first_key, const number *restrict first_value,
-                  const number *restrict cosine, const number *restrict sine, number *restrict rows, int64_t count,
-                  shape s) {
-    int64_t tokens = s.prefix + s.rests, wide = (s.heads + 2 * s.groups) * s.width;
-#pragma omp parallel for schedule(dynamic, 8)
-    for (int64_t token = 0; token < count; token++) {
-        number *row = rows + token * wide;
-        if (token >= tokens) {
-            memset(row, 0, wide * sizeof(number));
-            continue;
-        }
-        const number *cos_ = cosine + token * s.width, *sin_ = sine + token * s.width;
-        seat at = seated(token, &s);
-        int in_prefix = at.example < 0;
-        const number *queries = in_prefix ? first_query : query;
-        float whole[s.width], other[s.width];
-        for (int64_t head = 0; head < s.heads; head++) {
-            const number *from = queries + query_at(at, head, &s);
-            for (int64_t i = 0; i < s.width; i++) whole[i] = up(from[i]);
-            rotated_back(whole, cos_, sin_, row + head * s.width, s.width);
-        }
-        int64_t place = in_prefix ? at.place : s.prefix + at.place, own = in_prefix ? 0 : at.example;
-        int64_t last = in_prefix ? s.examples : own + 1;
-        for (int64_t group = 0; group < s.groups; group++) {
-            int64_t first = (group * s.prefix + at.place) * s.width;
-            for (int64_t i = 0; i < s.width; i++) {
-                whole[i] = in_prefix ? up(first_key[first + i]) : 0;
-                other[i] = in_prefix ? up(first_value[first + i]) : 0;
-            }
-            for (int64_t example = own; example < last; example++) {
-                const number *keys = key + key_at(example, group, place, &s);
-                const number *values = value + key_at(example, group, place, &s);
-                for (int64_t i = 0; i < s.width; i++) {
-                    whole[i] += up(keys[i]);
-                    other[i] += up(values[i]);
-                }
-            }
-            rotated_back(whole, cos_, sin_, row + (s.heads + group) * s.width, s.width);
-            number *values = row + (s.heads + s.groups + group) * s.width;
-            for (int64_t i = 0; i < s.width; i++) values[i] = down(other[i]);
-        }
-    }
+static void put(const float *from, number *to, int64_t stride, int64_t count, int64_t width) {
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t j = 0; j < width; j++) to[i * stride + j] = down(from[i * whole(width) + j]);
 }
 
-/* What attention gave, by heads → rows of tokens, `count` with those that are nobody's. */
-void ungroup(const number *restrict grouped, const number *restrict first, number *restrict rows, int64_t stride,
-             int64_t count, shape s) {
-    int64_t tokens = s.prefix + s.rests;
-#pragma omp parallel for schedule(static)
-    for (int64_t token = 0; token < count; token++) {
-        if (token >= tokens) {
-            memset(rows + token * stride, 0, s.heads * s.width * sizeof(number));
-            continue;
-        }
-        seat at = seated(token, &s);
-        const number *from = at.example < 0 ? first : grouped;
-        for (int64_t head = 0; head < s.heads; head++)
-            memcpy(rows + token * stride + head * s.width, from + query_at(at, head, &s), s.width * sizeof(number));
-    }
+/* The same for gradients in what was rotated. */
+static void put_back(float *from, const table *of, int64_t token, number *to, int64_t count, int64_t width) {
+    for (int64_t i = 0; i < count; i++)
+        rotate_back(from + i * whole(width), of->cosine + (token + i) * width, of->sine + (token + i) * width, width);
+    put(from, to, of->stride, count, width);
 }
 
-void group(const number *restrict rows, int64_t stride, number *restrict grouped, number *restrict first, shape s) {
-#pragma omp parallel for schedule(static)
-    for (int64_t token = 0; token < s.prefix + s.rests; token++) {
-        seat at = seated(token, &s);
-        number *to = at.example < 0 ? first : grouped;
-        const number *from = rows + token * stride;
-        for (int64_t head = 0; head < s.heads; head++) {
-            number *here = to + query_at(at, head, &s);
-            memcpy(here, from + head * s.width, s.width * sizeof(number));
-            memset(here + s.width, 0, at.empty * s.width * sizeof(number));
-        }
-    }
+typedef struct {
+    int64_t first, own, seen, group; /* its first own token, how many there are, and how many of the prefix it sees */
+} sequence;
+
+static inline sequence sequence_at(int64_t at, const shape *s) {
+    int64_t example = at / s->groups - 1, group = at % s->groups;
+    if (example < 0) return (sequence){0, s->prefix, 0, group};
+    return (sequence){s->starts[example], s->starts[example + 1] - s->starts[example], s->prefix, group};
 }
 
-/* Softmax in place over scores (rows, seen + length), where row r is token r modulo length and sees `seen` and its own. */
-void softmax(number *restrict scores, float scale, int64_t rows, int64_t length, int64_t seen) {
-#pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < rows; row++) {
-        int64_t columns = seen + length, open = seen + row % length + 1;
-        number *here = scores + row * columns;
-        float share[columns], top = -3e38f, sum = 0;
-        for (int64_t i = 0; i < open; i++) {
-            float score = up(here[i]) * scale;
-            top = score > top ? score : top;
-        }
-        for (int64_t i = 0; i < open; i++) sum += share[i] = expf(up(here[i]) * scale - top);
+/* Matrices over (tokens seen, width) and their transposes, over (own tokens, width), and over (own, seen). */
+typedef struct {
+    float *key, *value, *key_across, *value_across, *to_key, *to_value;
+    float *query, *out, *to_query;
+    float *shares, *scores;
+    float *memory;
+} desk;
+
+static desk desk_for(const shape *s) {
+    int64_t own = s->prefix;
+    for (int64_t i = 0; i < s->examples; i++) {
+        int64_t length = s->starts[i + 1] - s->starts[i];
+        own = length > own ? length : own;
+    }
+    int64_t seen = whole(s->prefix + own), columns = whole(s->width);
+    own = tall(own);
+    float *at = calloc(6 * seen * columns + 3 * own * columns + 2 * own * seen, sizeof(float));
+    desk d = {.memory = at};
+    if (!at) abort();
+    float **parts[] = {&d.key, &d.value, &d.key_across, &d.value_across, &d.to_key, &d.to_value};
+    for (int i = 0; i < 6; i++, at += seen * columns) *parts[i] = at;
+    d.query = at, d.out = at + own * columns, d.to_query = at + 2 * own * columns;
+    d.shares = at + 3 * own * columns, d.scores = d.shares + own * seen;
+    return d;
+}
+
+/* What a sequence sees: keys (rotated) and values of the prefix, then its own. */
+static void see(desk *d, const table *from, const table *plain, sequence q, const shape *s) {
+    int64_t columns = whole(s->width), rows = q.seen + q.own, key = (s->heads + q.group) * s->width;
+    int64_t value = key + s->groups * s->width;
+    fetch(from, 0, key, d->key, q.seen, s->width);
+    fetch(from, q.first, key, d->key + q.seen * columns, q.own, s->width);
+    fetch(plain, 0, value, d->value, q.seen, s->width);
+    fetch(plain, q.first, value, d->value + q.seen * columns, q.own, s->width);
+    memset(d->key + rows * columns, 0, (whole(rows) - rows) * columns * sizeof(float));
+    memset(d->value + rows * columns, 0, (whole(rows) - rows) * columns * sizeof(float));
+    transposed(d->key, d->key_across, whole(rows), columns);
+}
+
+/* A head's shares of attention: token i of a sequence's own sees the prefix and its own to i. */
+static void share(desk *d, const table *from, sequence q, int64_t head, float scale, const shape *s) {
+    int64_t columns = whole(s->width), seen = whole(q.seen + q.own);
+    fetch(from, q.first, head * s->width, d->query, q.own, s->width);
+    product(d->query, columns, 1, d->key_across, d->shares, tall(q.own), s->width, seen, 0);
+    for (int64_t row = 0; row < q.own; row++) {
+        float *here = d->shares + row * seen, top = -3e38f, sum = 0;
+        int64_t open = q.seen + row + 1;
+        for (int64_t i = 0; i < open; i++) top = here[i] > top ? here[i] : top;
+        for (int64_t i = 0; i < open; i++) sum += here[i] = expf((here[i] - top) * scale);
         sum = 1 / sum;
-        for (int64_t i = 0; i < open; i++) here[i] = down(share[i] * sum);
-        memset(here + open, 0, (columns - open) * sizeof(number));
+        for (int64_t i = 0; i < open; i++) here[i] *= sum;
+        memset(here + open, 0, (seen - open) * sizeof(float));
     }
 }
 
-/* The way back, in place over the shares' gradients. */
-void softmax_back(number *restrict gradient, const number *restrict shares, float scale, int64_t rows,
-                  int64_t columns) {
-#pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < rows; row++) {
-        number *here = gradient + row * columns;
-        const number *share = shares + row * columns;
-        float along = 0;
-        for (int64_t i = 0; i < columns; i++) along += up(here[i]) * up(share[i]);
-        for (int64_t i = 0; i < columns; i++) here[i] = down(up(share[i]) * (up(here[i]) - along) * scale);
+/* Rows of q, k and v → rows of what attention makes of them, `count` with those that are nobody's. */
+void attend(const number *rows, const number *cosine, const number *sine, number *out, int64_t out_stride, float scale,
+            int64_t count, shape s) {
+    int64_t wide = (s.heads + 2 * s.groups) * s.width, columns = whole(s.width), each = s.heads / s.groups;
+    table turned = {rows, cosine, sine, wide}, plain = {rows, NULL, NULL, wide};
+    for (int64_t token = s.starts[s.examples]; token < count; token++)
+        memset(out + token * out_stride, 0, s.heads * s.width * sizeof(number));
+#pragma omp parallel
+    {
+        desk d = desk_for(&s);
+#pragma omp for schedule(dynamic)
+        for (int64_t at = 0; at < (s.examples + 1) * s.groups; at++) {
+            sequence q = sequence_at(at, &s);
+            see(&d, &turned, &plain, q, &s);
+            for (int64_t head = q.group * each; head < (q.group + 1) * each; head++) {
+                share(&d, &turned, q, head, scale, &s);
+                product(d.shares, whole(q.seen + q.own), 1, d.value, d.out, tall(q.own), q.seen + q.own, columns, 0);
+                put(d.out, out + q.first * out_stride + head * s.width, out_stride, q.own, s.width);
+            }
+        }
+        free(d.memory);
+    }
+}
+
+/* The gradient in a head's shares → in its scores. */
+static void share_back(desk *d, sequence q, float scale) {
+    int64_t seen = whole(q.seen + q.own);
+    for (int64_t row = 0; row < q.own; row++) {
+        float *here = d->scores + row * seen, *shares = d->shares + row * seen, along = 0;
+        for (int64_t i = 0; i < seen; i++) along += here[i] * shares[i];
+        for (int64_t i = 0; i < seen; i++) here[i] = shares[i] * (here[i] - along) * scale;
+    }
+}
+
+/* The way back: `back` are the gradients of attention's rows, `out` those of the rows of q, k and v. `parts`
+   (1 + examples, groups, 2, prefix, width) has room for what each sequence gives the prefix's keys and values. */
+void attend_back(const number *rows, const number *cosine, const number *sine, const number *back, int64_t back_stride,
+                 number *out, float *parts, float scale, int64_t count, shape s) {
+    int64_t wide = (s.heads + 2 * s.groups) * s.width, columns = whole(s.width), each = s.heads / s.groups;
+    int64_t part = s.prefix * s.width;
+    table turned = {rows, cosine, sine, wide}, plain = {rows, NULL, NULL, wide}, given = {back, NULL, NULL, back_stride};
+    for (int64_t token = s.starts[s.examples]; token < count; token++)
+        memset(out + token * wide, 0, wide * sizeof(number));
+#pragma omp parallel
+    {
+        desk d = desk_for(&s);
+#pragma omp for schedule(dynamic)
+        for (int64_t at = 0; at < (s.examples + 1) * s.groups; at++) {
+            sequence q = sequence_at(at, &s);
+            int64_t own = tall(q.own), rows_seen = q.seen + q.own, seen = whole(rows_seen);
+            see(&d, &turned, &plain, q, &s);
+            transposed(d.value, d.value_across, seen, columns);
+            for (int64_t i = 0; i < each; i++) {
+                int64_t head = q.group * each + i;
+                share(&d, &turned, q, head, scale, &s);
+                fetch(&given, q.first, head * s.width, d.out, q.own, s.width);
+                product(d.out, columns, 1, d.value_across, d.scores, own, s.width, seen, 0);
+                share_back(&d, q, scale);
+                product(d.scores, seen, 1, d.key, d.to_query, own, rows_seen, columns, 0);
+                product(d.scores, 1, seen, d.query, d.to_key, seen, q.own, columns, i);
+                product(d.shares, 1, seen, d.out, d.to_value, seen, q.own, columns, i);
+                put_back(d.to_query, &turned, q.first, out + q.first * wide + head * s.width, q.own, s.width);
+            }
+            float *to_prefix = parts + at * 2 * part, *key = d.to_key, *value = d.to_value;
+            for (int64_t i = 0; i < s.prefix; i++, key += columns, value += columns) {
+                memcpy(to_prefix + i * s.width, key, s.width * sizeof(float));
+                memcpy(to_prefix + part + i * s.width, value, s.width * sizeof(float));
+            }
+            if (at < s.groups) continue; /* the prefix's own go with what all others give it */
+            number *to = out + q.first * wide + (s.heads + q.group) * s.width;
+            put_back(key, &turned, q.first, to, q.own, s.width);
+            put(value, to + s.groups * s.width, wide, q.own, s.width);
+        }
+        free(d.memory);
+#pragma omp for schedule(static)
+        for (int64_t at = 0; at < s.prefix * s.groups; at++) {
+            int64_t token = at / s.groups, group = at % s.groups;
+            float sum[2][s.width];
+            memset(sum, 0, sizeof sum);
+            for (int64_t i = 0; i <= s.examples; i++) {
+                const float *from = parts + (i * s.groups + group) * 2 * part + token * s.width;
+                for (int64_t j = 0; j < s.width; j++) sum[0][j] += from[j], sum[1][j] += from[part + j];
+            }
+            number *to = out + token * wide + (s.heads + group) * s.width;
+            put_back(sum[0], &turned, token, to, 1, s.width);
+            put(sum[1], to + s.groups * s.width, wide, 1, s.width);
+        }
     }
 }
 

@@ -25,12 +25,12 @@ _SECONDS = 60
 
 
 class Shape(ctypes.Structure):
-    """How a packed row of tokens is made up (`forward.py`), and a model's heads: `shape` of kernels.c. `seats` is where
-    a tensor's numbers lie, which the caller holds meanwhile."""
+    """How a packed row of tokens is made up (`forward.py`), and a model's heads: `shape` of kernels.c. `starts` is
+    where a tensor's numbers lie, which the caller holds meanwhile."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("prefix", "examples", "length", "rests", "heads", "groups", "width")),
-        ("seats", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("prefix", "examples", "heads", "groups", "width")),
+        ("starts", ctypes.c_void_p),
     ]
 
 
