@@ -8,9 +8,10 @@ code. Needs the `bench` extra (TRL) and, for data, `--data` with Banking77's tra
 What counts as a token: every token of every example, system message included, padding excluded, on both sides alike.
 The system message is the same in all examples, and Freehold computes it once a step where TRL computes it in every
 example; that is one reason why Freehold is faster, so examples a second stand beside: their ratio is the same by
-construction. The limit counts what is really computed: the shared prefix once, and no padding. The machine's rate of
-matrix products is taken before and after every step, because on a shared machine it changes from second to second: the
-share of the limit is what the steps had to compute, of what products could have computed in the steps' time.
+construction. The limit counts what has to be computed: the shared prefix once, no padding, and nothing that no loss
+looks at. The machine's rate of matrix products is taken before and after every step, because on a shared machine it
+changes from second to second: the share of the limit is what the steps had to compute, of what products could have
+computed in the steps' time.
 """
 
 import argparse
@@ -213,27 +214,28 @@ def _likeliest(model: Any, prompt: Sequence[int], labels: Sequence[tuple[int, ..
 def flops(folder: Path, batches: Sequence[Sequence[Tokens]], prefix: int, rank: int) -> float:
     """Floating-point operations that the recipe itself asks for: no padding, the shared prefix once a step.
 
-    Forward and back to the inputs, 4 for each frozen weight and token; 6 for each weight of an adapter; the output head
-    at the answers' tokens, 4; attention, 12 for each pair of tokens and width (two products, and four on the way back).
+    Forward and back to the inputs, 4 for each frozen weight and token that is read; 6 for each weight of an adapter;
+    the output head at the answers' tokens, 4; attention, 12 for each pair of tokens and width (two products, and four
+    on the way back). What follows the last layer's attention is asked for at the answers' tokens only.
     """
     config = load_base(folder).config
     width, heads = config.hidden_size, config.num_attention_heads
     head = getattr(config, "head_dim", None) or width // heads
     shapes = _shapes(config, head)
-    weights = sum(outputs * inputs for outputs, inputs in shapes)
-    adapters = sum(rank * (outputs + inputs) for outputs, inputs in shapes)
+    each = [4 * outputs * inputs + 6 * rank * (outputs + inputs) for outputs, inputs in shapes]
     total = 0.0
     for batch in batches:
         tokens = prefix + sum(each.length for each in batch)
         pairs = prefix**2 / 2 + sum(each.length * (prefix + each.length / 2) for each in batch)
         answers = sum(len(each.answer) for each in batch)
-        layer = tokens * (4 * weights + 6 * adapters) + 12 * pairs * heads * head
-        total += config.num_hidden_layers * layer + 4 * answers * config.vocab_size * width
+        layer = tokens * sum(each) + 12 * pairs * heads * head
+        spared = (tokens - answers) * sum(each[3:])
+        total += config.num_hidden_layers * layer - spared + 4 * answers * config.vocab_size * width
     return total
 
 
 def _shapes(config: Any, head: int) -> list[tuple[int, int]]:  # noqa: ANN401 (a transformers configuration)
-    """Outputs and inputs of a layer's seven projections."""
+    """Outputs and inputs of a layer's seven projections, those before its attention first."""
     width, inner = config.hidden_size, config.intermediate_size
     queries, keys = config.num_attention_heads * head, config.num_key_value_heads * head
     return [

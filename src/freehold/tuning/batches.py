@@ -1,10 +1,9 @@
-"""Examples → batches of like length and of like size: attention pads them to the longest.
+"""Examples → batches of like size.
 
 Token ids that begin every example (the system message, say) are split off as the shared prefix: the trainer computes
 them once a step instead of once an example.
 """
 
-import math
 import random
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -12,9 +11,7 @@ from typing import NamedTuple
 
 from freehold.render import Rendered
 
-WINDOW = 4  # batches at most; in longer ones a batch is all short or all long examples (docs/results/speed.md)
-FULL = 0.96  # of a batch's tokens, how far it is filled: examples do not come out even
-PADDED = 1.5  # times a batch's tokens, what attention pads it to at most
+PADDED = 4  # times a batch's tokens at most: what attention seats them in where no kernel of ours computes it
 
 
 class Tokens(NamedTuple):
@@ -49,24 +46,13 @@ def split_prefix(examples: Sequence[Rendered]) -> tuple[tuple[int, ...], list[To
 
 
 def shuffled_batches(examples: Sequence[Tokens], batch_tokens: int, seed: int) -> list[list[Tokens]]:
-    """One epoch: shuffled, sorted by length within windows of a few batches, cut at `batch_tokens`, shuffled again."""
-    order = random.Random(seed)
+    """One epoch: shuffled, then cut at `batch_tokens`.
+
+    Nothing is sorted: batches of like length are batches of few labels, and what is learned from them is less.
+    """
     shuffled = list(examples)
-    order.shuffle(shuffled)
-    batches = [batch for window in _windows(shuffled, batch_tokens) for batch in ordered_batches(window, batch_tokens)]
-    order.shuffle(batches)
-    return batches
-
-
-def _windows(examples: Sequence[Tokens], batch_tokens: int) -> list[list[Tokens]]:
-    """The examples in their order, in parts that each fill a few whole batches."""
-    total, done = sum(each.length for each in examples), 0
-    batches = math.ceil(total / (FULL * batch_tokens))
-    windows: list[list[Tokens]] = [[] for _ in range(math.ceil(batches / WINDOW))]
-    for each in examples:
-        windows[done * batches // total * len(windows) // batches].append(each)
-        done += each.length
-    return windows
+    random.Random(seed).shuffle(shuffled)
+    return _cut(shuffled, batch_tokens)
 
 
 def ordered_batches(examples: Sequence[Tokens], batch_tokens: int) -> list[list[Tokens]]:
@@ -75,7 +61,7 @@ def ordered_batches(examples: Sequence[Tokens], batch_tokens: int) -> list[list[
 
 
 def _cut(examples: Sequence[Tokens], batch_tokens: int) -> list[list[Tokens]]:
-    """Runs of examples (sorted by length) of at most `batch_tokens` together; each has one example at least.
+    """Runs of examples of at most `batch_tokens` together; each has one example at least.
 
     As few as can be and as even: a short batch that was left over would count for a step like a full one.
     """
@@ -87,11 +73,11 @@ def _cut(examples: Sequence[Tokens], batch_tokens: int) -> list[list[Tokens]]:
 def _runs(examples: Sequence[Tokens], size: int) -> list[list[Tokens]]:
     """Runs as long as they can be within `size` tokens."""
     runs: list[list[Tokens]] = []
-    tokens = 0
+    tokens = longest = 0
     for each in examples:
-        tokens += each.length
-        if not runs or tokens > size or each.length * (len(runs[-1]) + 1) > PADDED * size:
+        tokens, longest = tokens + each.length, max(longest, each.length)
+        if not runs or tokens > size or longest * (len(runs[-1]) + 1) > PADDED * size:
             runs.append([])
-            tokens = each.length
+            tokens = longest = each.length
         runs[-1].append(each)
     return runs

@@ -4,9 +4,10 @@ A causal model's activations at the shared prefix do not depend on what follows,
 every example attend to the same keys and values gives the same loss and, summed over the examples, the same gradient.
 
 A batch is one row of tokens, so that every matrix product is one product: the prefix, then the rests of the examples
-without padding, and at the end nobody's tokens up to a multiple of 16, which products are a tenth faster for. Attention
-alone seats each example in a row of its own, with empty seats on the right, where causal attention never looks. The
-model's attention is replaced by one that knows this arrangement (`pack`); all the rest is the model's own code.
+without padding, and at the end nobody's tokens up to a multiple of 16, which products are a tenth faster for. The
+model's attention is replaced by one that knows this arrangement (`pack`); all the rest is the model's own code. It
+seats each example in a row of its own, with empty seats on the right, where causal attention never looks; layers of
+ours (`layer.py`) need no seats.
 """
 
 from collections.abc import Sequence

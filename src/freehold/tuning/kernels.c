@@ -121,14 +121,13 @@ static inline int64_t tall(int64_t rows) { return (rows + TALL - 1) / TALL * TAL
 
 static inline int64_t whole(int64_t columns) { return (columns + WIDE - 1) / WIDE * WIDE; }
 
-/* left · right → out, or added to it. left (rows, inner) has its numbers `below` and `beside` each other. */
+/* left (rows, inner) · right (inner, columns) → out; numbers of left that lie one below the other, and one beside the
+   other, are so far apart. */
 static void product(const float *left, int64_t below, int64_t beside, const float *right, float *out, int64_t rows,
-                    int64_t inner, int64_t columns, int added) {
+                    int64_t inner, int64_t columns) {
     for (int64_t column = 0; column < columns; column += WIDE)
         for (int64_t row = 0; row < rows; row += TALL) {
-            vector sum[TALL];
-            for (int i = 0; i < TALL; i++)
-                sum[i] = added ? *(vector *)(out + (row + i) * columns + column) : (vector){0};
+            vector sum[TALL] = {{0}};
             const float *from = left + row * below;
             for (int64_t at = 0; at < inner; at++) {
                 vector other = *(const vector *)(right + at * columns + column);
@@ -201,7 +200,8 @@ static inline sequence sequence_at(int64_t at, const shape *s) {
     return (sequence){s->starts[example], s->starts[example + 1] - s->starts[example], s->prefix, group};
 }
 
-/* Matrices over (tokens seen, width) and their transposes, over (own tokens, width), and over (own, seen). */
+/* Matrices over (tokens seen, width) and their transposes; over (queries, width), a query being one head's of one own
+   token; and over (queries, tokens seen). */
 typedef struct {
     float *key, *value, *key_across, *value_across, *to_key, *to_value;
     float *query, *out, *to_query;
@@ -215,15 +215,14 @@ static desk desk_for(const shape *s) {
         int64_t length = s->starts[i + 1] - s->starts[i];
         own = length > own ? length : own;
     }
-    int64_t seen = whole(s->prefix + own), columns = whole(s->width);
-    own = tall(own);
-    float *at = calloc(6 * seen * columns + 3 * own * columns + 2 * own * seen, sizeof(float));
+    int64_t seen = whole(s->prefix + own), columns = whole(s->width), queries = tall(s->heads / s->groups * own);
+    float *at = calloc(6 * seen * columns + 3 * queries * columns + 2 * queries * seen, sizeof(float));
     desk d = {.memory = at};
     if (!at) abort();
     float **parts[] = {&d.key, &d.value, &d.key_across, &d.value_across, &d.to_key, &d.to_value};
     for (int i = 0; i < 6; i++, at += seen * columns) *parts[i] = at;
-    d.query = at, d.out = at + own * columns, d.to_query = at + 2 * own * columns;
-    d.shares = at + 3 * own * columns, d.scores = d.shares + own * seen;
+    d.query = at, d.out = at + queries * columns, d.to_query = at + 2 * queries * columns;
+    d.shares = at + 3 * queries * columns, d.scores = d.shares + queries * seen;
     return d;
 }
 
@@ -240,19 +239,37 @@ static void see(desk *d, const table *from, const table *plain, sequence q, cons
     transposed(d->key, d->key_across, whole(rows), columns);
 }
 
-/* A head's shares of attention: token i of a sequence's own sees the prefix and its own to i. */
-static void share(desk *d, const table *from, sequence q, int64_t head, float scale, const shape *s) {
-    int64_t columns = whole(s->width), seen = whole(q.seen + q.own);
-    fetch(from, q.first, head * s->width, d->query, q.own, s->width);
-    product(d->query, columns, 1, d->key_across, d->shares, tall(q.own), s->width, seen, 0);
-    for (int64_t row = 0; row < q.own; row++) {
+/* The part of a row of tokens that belongs to the heads of a sequence's group → queries at the desk. */
+static void fetch_heads(const table *from, sequence q, float *to, const shape *s) {
+    int64_t each = s->heads / s->groups;
+    for (int64_t head = 0; head < each; head++, to += q.own * whole(s->width))
+        fetch(from, q.first, (q.group * each + head) * s->width, to, q.own, s->width);
+}
+
+/* What every query takes of every token: one of own token i sees the prefix and its own to i. */
+static void share(desk *d, const table *from, sequence q, float scale, const shape *s) {
+    int64_t columns = whole(s->width), seen = whole(q.seen + q.own), queries = s->heads / s->groups * q.own;
+    fetch_heads(from, q, d->query, s);
+    product(d->query, columns, 1, d->key_across, d->shares, tall(queries), s->width, seen);
+    for (int64_t row = 0; row < queries; row++) {
         float *here = d->shares + row * seen, top = -3e38f, sum = 0;
-        int64_t open = q.seen + row + 1;
-        for (int64_t i = 0; i < open; i++) top = here[i] > top ? here[i] : top;
-        for (int64_t i = 0; i < open; i++) sum += here[i] = expf((here[i] - top) * scale);
-        sum = 1 / sum;
-        for (int64_t i = 0; i < open; i++) here[i] *= sum;
+        int64_t open = q.seen + row % q.own + 1;
+        for (int64_t i = open; i < seen; i++) here[i] = here[0]; /* whole vectors are quicker than to stop at `open` */
+        for (int64_t i = 0; i < seen; i++) top = here[i] > top ? here[i] : top;
+        for (int64_t i = 0; i < seen; i++) here[i] = expf((here[i] - top) * scale);
         memset(here + open, 0, (seen - open) * sizeof(float));
+        for (int64_t i = 0; i < seen; i++) sum += here[i];
+        sum = 1 / sum;
+        for (int64_t i = 0; i < seen; i++) here[i] *= sum;
+    }
+}
+
+/* The gradient in the shares → in the scores that they came from. */
+static void share_back(desk *d, int64_t queries, int64_t seen, float scale) {
+    for (int64_t row = 0; row < queries; row++) {
+        float *here = d->scores + row * seen, *shares = d->shares + row * seen, along = 0;
+        for (int64_t i = 0; i < seen; i++) along += here[i] * shares[i];
+        for (int64_t i = 0; i < seen; i++) here[i] = shares[i] * (here[i] - along) * scale;
     }
 }
 
@@ -269,33 +286,57 @@ void attend(const number *rows, const number *cosine, const number *sine, number
 #pragma omp for schedule(dynamic)
         for (int64_t at = 0; at < (s.examples + 1) * s.groups; at++) {
             sequence q = sequence_at(at, &s);
+            int64_t seen = q.seen + q.own;
             see(&d, &turned, &plain, q, &s);
-            for (int64_t head = q.group * each; head < (q.group + 1) * each; head++) {
-                share(&d, &turned, q, head, scale, &s);
-                product(d.shares, whole(q.seen + q.own), 1, d.value, d.out, tall(q.own), q.seen + q.own, columns, 0);
-                put(d.out, out + q.first * out_stride + head * s.width, out_stride, q.own, s.width);
-            }
+            share(&d, &turned, q, scale, &s);
+            product(d.shares, whole(seen), 1, d.value, d.out, tall(each * q.own), seen, columns);
+            number *to = out + q.first * out_stride + q.group * each * s.width;
+            for (int64_t head = 0; head < each; head++)
+                put(d.out + head * q.own * columns, to + head * s.width, out_stride, q.own, s.width);
         }
         free(d.memory);
     }
 }
 
-/* The gradient in a head's shares → in its scores. */
-static void share_back(desk *d, sequence q, float scale) {
-    int64_t seen = whole(q.seen + q.own);
-    for (int64_t row = 0; row < q.own; row++) {
-        float *here = d->scores + row * seen, *shares = d->shares + row * seen, along = 0;
-        for (int64_t i = 0; i < seen; i++) along += here[i] * shares[i];
-        for (int64_t i = 0; i < seen; i++) here[i] = shares[i] * (here[i] - along) * scale;
+/* The way back of one sequence, but for its keys and values, which are left at the desk. */
+static void attend_one_back(desk *d, const table *turned, const table *plain, const table *back, number *out,
+                            sequence q, float scale, const shape *s) {
+    int64_t columns = whole(s->width), each = s->heads / s->groups, queries = each * q.own;
+    int64_t rows = q.seen + q.own, seen = whole(rows);
+    see(d, turned, plain, q, s);
+    transposed(d->value, d->value_across, seen, columns);
+    share(d, turned, q, scale, s);
+    fetch_heads(back, q, d->out, s);
+    product(d->out, columns, 1, d->value_across, d->scores, tall(queries), s->width, seen);
+    share_back(d, queries, seen, scale);
+    product(d->scores, seen, 1, d->key, d->to_query, tall(queries), rows, columns);
+    product(d->scores, 1, seen, d->query, d->to_key, seen, queries, columns);
+    product(d->shares, 1, seen, d->out, d->to_value, seen, queries, columns);
+    number *to = out + q.first * turned->stride + q.group * each * s->width;
+    for (int64_t head = 0; head < each; head++)
+        put_back(d->to_query + head * q.own * columns, turned, q.first, to + head * s->width, q.own, s->width);
+}
+
+/* What every sequence gave a token of the prefix, summed up → its row's key and value of one group. */
+static void prefix_back(const float *parts, const table *turned, number *out, int64_t token, int64_t group,
+                        const shape *s) {
+    int64_t part = s->prefix * s->width;
+    float sum[2][s->width];
+    memset(sum, 0, sizeof sum);
+    for (int64_t i = 0; i <= s->examples; i++) {
+        const float *from = parts + (i * s->groups + group) * 2 * part + token * s->width;
+        for (int64_t j = 0; j < s->width; j++) sum[0][j] += from[j], sum[1][j] += from[part + j];
     }
+    number *to = out + token * turned->stride + (s->heads + group) * s->width;
+    put_back(sum[0], turned, token, to, 1, s->width);
+    put(sum[1], to + s->groups * s->width, turned->stride, 1, s->width);
 }
 
 /* The way back: `back` are the gradients of attention's rows, `out` those of the rows of q, k and v. `parts`
    (1 + examples, groups, 2, prefix, width) has room for what each sequence gives the prefix's keys and values. */
 void attend_back(const number *rows, const number *cosine, const number *sine, const number *back, int64_t back_stride,
                  number *out, float *parts, float scale, int64_t count, shape s) {
-    int64_t wide = (s.heads + 2 * s.groups) * s.width, columns = whole(s.width), each = s.heads / s.groups;
-    int64_t part = s.prefix * s.width;
+    int64_t wide = (s.heads + 2 * s.groups) * s.width, columns = whole(s.width), part = s.prefix * s.width;
     table turned = {rows, cosine, sine, wide}, plain = {rows, NULL, NULL, wide}, given = {back, NULL, NULL, back_stride};
     for (int64_t token = s.starts[s.examples]; token < count; token++)
         memset(out + token * wide, 0, wide * sizeof(number));
@@ -305,20 +346,7 @@ void attend_back(const number *rows, const number *cosine, const number *sine, c
 #pragma omp for schedule(dynamic)
         for (int64_t at = 0; at < (s.examples + 1) * s.groups; at++) {
             sequence q = sequence_at(at, &s);
-            int64_t own = tall(q.own), rows_seen = q.seen + q.own, seen = whole(rows_seen);
-            see(&d, &turned, &plain, q, &s);
-            transposed(d.value, d.value_across, seen, columns);
-            for (int64_t i = 0; i < each; i++) {
-                int64_t head = q.group * each + i;
-                share(&d, &turned, q, head, scale, &s);
-                fetch(&given, q.first, head * s.width, d.out, q.own, s.width);
-                product(d.out, columns, 1, d.value_across, d.scores, own, s.width, seen, 0);
-                share_back(&d, q, scale);
-                product(d.scores, seen, 1, d.key, d.to_query, own, rows_seen, columns, 0);
-                product(d.scores, 1, seen, d.query, d.to_key, seen, q.own, columns, i);
-                product(d.shares, 1, seen, d.out, d.to_value, seen, q.own, columns, i);
-                put_back(d.to_query, &turned, q.first, out + q.first * wide + head * s.width, q.own, s.width);
-            }
+            attend_one_back(&d, &turned, &plain, &given, out, q, scale, &s);
             float *to_prefix = parts + at * 2 * part, *key = d.to_key, *value = d.to_value;
             for (int64_t i = 0; i < s.prefix; i++, key += columns, value += columns) {
                 memcpy(to_prefix + i * s.width, key, s.width * sizeof(float));
@@ -331,18 +359,8 @@ void attend_back(const number *rows, const number *cosine, const number *sine, c
         }
         free(d.memory);
 #pragma omp for schedule(static)
-        for (int64_t at = 0; at < s.prefix * s.groups; at++) {
-            int64_t token = at / s.groups, group = at % s.groups;
-            float sum[2][s.width];
-            memset(sum, 0, sizeof sum);
-            for (int64_t i = 0; i <= s.examples; i++) {
-                const float *from = parts + (i * s.groups + group) * 2 * part + token * s.width;
-                for (int64_t j = 0; j < s.width; j++) sum[0][j] += from[j], sum[1][j] += from[part + j];
-            }
-            number *to = out + token * wide + (s.heads + group) * s.width;
-            put_back(sum[0], &turned, token, to, 1, s.width);
-            put(sum[1], to + s.groups * s.width, wide, 1, s.width);
-        }
+        for (int64_t at = 0; at < s.prefix * s.groups; at++)
+            prefix_back(parts, &turned, out, at / s.groups, at % s.groups, &s);
     }
 }
 

@@ -190,7 +190,7 @@ class _Trainer:
 
     def _advance(self, batch: list[Tokens], loss: float) -> None:
         now = time.monotonic()
-        tokens = sum(len(self._prefix) + each.length for each in batch)
+        tokens = sum(len(self._prefix) + len(each.prompt) + len(each.answer) for each in batch)
         self._state = replace(
             self._state,
             batch=self._state.batch + 1,
