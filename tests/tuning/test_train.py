@@ -186,4 +186,10 @@ def test_an_epoch_holds_every_example_once(examples: list[Tokens], batch_tokens:
 def test_no_short_batch_is_left_over() -> None:
     ten = [Tokens((1, 1), (2,))] * 10
     assert [len(batch) for batch in ordered_batches(ten, 16)] == [5, 5]
-    assert [len(batch) for batch in ordered_batches([*ten, Tokens((1,) * 10, (2,))], 20)] == [9, 2]
+    assert [len(batch) for batch in ordered_batches([*ten, Tokens((1,) * 10, (2,))], 20)] == [8, 3]
+
+
+def test_a_long_example_is_not_seated_beside_many_short_ones() -> None:
+    ten = [Tokens((1, 1), (2,))] * 10
+    assert [len(batch) for batch in ordered_batches([*ten, Tokens((1,) * 30, (2,))], 100)] == [11]
+    assert [len(batch) for batch in ordered_batches([*ten, Tokens((1,) * 50, (2,))], 100)] == [10, 1]
