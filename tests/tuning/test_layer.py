@@ -14,7 +14,8 @@ from freehold.tuning.recipe import LoraRecipe, UpperLoraRecipe
 SIZES = {"vocab_size": 97, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2,
          "num_attention_heads": 6, "num_key_value_heads": 2, "tie_word_embeddings": True}  # fmt: skip
 NUMBERS = {"rank": 4, "alpha": 8.0, "learning_rate": 1e-3, "epochs": 1, "batch_tokens": 64}
-BATCH = [Tokens((5, 9, 11), (7, 3)), Tokens((6, 2), (8,)), Tokens((40, 41, 42, 43), (44, 45))]
+LONG = Tokens(tuple(range(30, 70)), (9, 8, 7))  # over several of the tiles that attention is computed in
+BATCH = [Tokens((5, 9, 11), (7, 3)), Tokens((6, 2), (8,)), LONG, Tokens((40, 41, 42, 43), (44, 45))]
 
 pytestmark = pytest.mark.skipif(kernels.compiled(()) is None, reason="no C compiler")
 
