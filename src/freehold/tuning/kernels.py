@@ -1,7 +1,7 @@
-"""`kernels.c`, compiled for this machine where it has a C compiler; None where it has none, and torch does the same.
+"""`kernels.c` and `attention.c`, compiled for this machine where it has a C compiler.
 
-It takes a second, once a process and kind of number, and leaves nothing behind. The kernels share the threads of
-torch's own OpenMP.
+Where it has none there are no kernels, and torch does the same. Compiling takes a second, once a process and kind of
+number, and leaves nothing behind. The kernels share the threads of torch's own OpenMP.
 """
 
 import ctypes
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-_SOURCE = Path(__file__).with_name("kernels.c")
+_SOURCES = [str(Path(__file__).with_name(name)) for name in ("kernels.c", "attention.c")]
 _COMPILE = ("-std=gnu11", "-Ofast", "-march=native", "-mprefer-vector-width=512", "-fopenmp", "-fPIC", "-c")
 _DEFINED: dict[str, tuple[str, ...]] = {"torch.bfloat16": (), "torch.float32": ("-DFLOAT32",)}
 _SECONDS = 60
 
 
 class Shape(ctypes.Structure):
-    """How a packed row of tokens is made up (`forward.py`), and a model's heads: `shape` of kernels.c. `starts` is
+    """How a packed row of tokens is made up (`forward.py`), and a model's heads: `shape` of attention.c. `starts` is
     where a tensor's numbers lie, which the caller holds meanwhile."""
 
     _fields_ = [
@@ -35,7 +35,7 @@ class Shape(ctypes.Structure):
 
 
 class Kernels:
-    """The functions of kernels.c, called with tensors, numbers and shapes."""
+    """The functions of both, called with tensors, numbers and shapes."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
@@ -72,14 +72,14 @@ def compiled(defined: tuple[str, ...]) -> Kernels | None:
     if compiler is None or not sys.platform.startswith("linux"):
         return None
     with tempfile.TemporaryDirectory() as folder:
-        built, library = f"{folder}/kernels.o", f"{folder}/kernels.so"
+        built, library = [f"{folder}/{Path(source).stem}.o" for source in _SOURCES], f"{folder}/kernels.so"
         # linked in a step of its own: -Ofast there would have the library change how its process rounds
         for command in (
-            [compiler, *_COMPILE, *defined, str(_SOURCE), "-o", built],
-            [compiler, "-shared", built, "-o", library, *_openmp(), "-lm"],
+            [compiler, *_COMPILE, *defined, *_SOURCES],
+            [compiler, "-shared", *built, "-o", library, *_openmp(), "-lm"],
         ):
             try:
-                subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
+                subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS, cwd=folder)
             except (OSError, subprocess.SubprocessError):
                 return None
         try:
