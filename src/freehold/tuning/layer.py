@@ -15,6 +15,8 @@ from torch.autograd import Function
 from torch.nn.functional import linear
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from freehold.tuning.batches import Tokens
+from freehold.tuning.forward import pack, reading
 from freehold.tuning.joined import Context, Gated, Joined, Joint, Member, RmsNorm, backward, lowered
 from freehold.tuning.kernels import Kernels, Shape, kernels
 
@@ -203,15 +205,12 @@ def _parts(layer: Any) -> Parts | None:  # noqa: ANN401 (a decoder layer)
 
 
 def _the_same(model: Any, layer: Any, fused: Fused) -> bool:  # noqa: ANN401 (a model and its layer)
-    """Whether both make the same of a small random batch: two shared tokens, two examples, one row more."""
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(1, 8, len(fused.parts.first.weight), generator=generator).to(model.dtype)
-    positions = torch.tensor([[0, 1, 2, 3, 2, 3, 4, 0]])
-    mask = torch.zeros(2, 1, 3, 5)
-    mask[..., 2:] = torch.full((3, 3), float("-inf")).triu(1)
-    turned = model.base_model.rotary_emb(drawn, position_ids=positions)
-    places = {"seats": torch.tensor([0, 1, 3, 4, 5]), "starts": torch.tensor([2, 4, 7])}
-    given = {"attention_mask": mask, "position_embeddings": turned, "position_ids": positions, **places}
+    """Whether both make the same of a small random batch: two shared tokens, two examples."""
+    packed = pack((0, 0), [Tokens((0, 0), (0,)), Tokens((0,), (0, 0, 0))], model.device)
+    drawn = torch.randn(*packed.ids.shape, len(fused.parts.first.weight), generator=torch.Generator().manual_seed(0))
+    drawn = drawn.to(model.dtype)
+    turned = model.base_model.rotary_emb(drawn, position_ids=packed.positions)
+    given = {**reading(packed), "position_embeddings": turned}
     with torch.no_grad():
         try:
             one, other = layer(drawn, **given), fused(drawn, **given)
