@@ -222,14 +222,14 @@ def flops(folder: Path, batches: Sequence[Sequence[Tokens]], prefix: int, rank: 
     width, heads = config.hidden_size, config.num_attention_heads
     head = getattr(config, "head_dim", None) or width // heads
     shapes = _shapes(config, head)
-    each = [4 * outputs * inputs + 6 * rank * (outputs + inputs) for outputs, inputs in shapes]
+    products = [4 * outputs * inputs + 6 * rank * (outputs + inputs) for outputs, inputs in shapes]  # a token
     total = 0.0
     for batch in batches:
         tokens = prefix + sum(each.length for each in batch)
         pairs = prefix**2 / 2 + sum(each.length * (prefix + each.length / 2) for each in batch)
         answers = sum(len(each.answer) for each in batch)
-        layer = tokens * sum(each) + 12 * pairs * heads * head
-        spared = (tokens - answers) * sum(each[3:])
+        layer = tokens * sum(products) + 12 * pairs * heads * head
+        spared = (tokens - answers) * sum(products[3:])
         total += config.num_hidden_layers * layer - spared + 4 * answers * config.vocab_size * width
     return total
 

@@ -155,9 +155,8 @@ def _normed_back(
 
 def _attend(run: Kernels, setting: Setting, projected: Tensor, mixed: Tensor) -> Tensor:
     """Rows of q, k and v → rows of what attention makes of them, written into `mixed`."""
-    run.attend(
-        *(projected, setting.cosine, setting.sine, mixed, mixed.shape[1], setting.scale, len(mixed), setting.shape)
-    )
+    given = projected, setting.cosine, setting.sine
+    run.attend(*given, mixed, mixed.shape[1], setting.scale, len(mixed), setting.shape)
     return mixed
 
 
