@@ -28,6 +28,29 @@ enum { TALL = 4 };
 #endif
 
 typedef float vector __attribute__((vector_size(WIDE * sizeof(float)), aligned(sizeof(float)), may_alias));
+typedef int32_t whole_numbers __attribute__((vector_size(WIDE * sizeof(float))));
+
+static const whole_numbers PLACES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+static inline float sum_of(vector x) {
+    float sum = 0;
+    for (int i = 0; i < WIDE; i++) sum += x[i];
+    return sum;
+}
+
+static inline float top_of(vector x) {
+    float top = x[0];
+    for (int i = 1; i < WIDE; i++) top = x[i] > top ? x[i] : top;
+    return top;
+}
+
+/* 2 to the x where x is not above 0, to float32's rounding: a power of 2, times a polynomial (Taylor's) of the rest. */
+static inline vector power_of_two(vector x) {
+    whole_numbers power = __builtin_convertvector(x - 0.5f, whole_numbers); /* the nearest */
+    vector rest = (x - __builtin_convertvector(power, vector)) * 0.693147181f;
+    vector near = 1 + rest * (1 + rest * (1 / 2.f + rest * (1 / 6.f + rest * (1 / 24.f + rest * (1 / 120.f + rest / 720)))));
+    return (vector)(((whole_numbers)near + (power << 23)) & (power > -126)); /* below: 0 */
+}
 
 static inline int64_t tall(int64_t rows) { return (rows + TALL - 1) / TALL * TALL; }
 
@@ -158,30 +181,41 @@ static void fetch_heads(const table *from, sequence q, float *to, const shape *s
         fetch(from, q.first, (q.group * each + head) * s->width, to, q.own, s->width);
 }
 
+/* Softmax over the first `open` of `count` scores times `scale`; the others get 0. */
+static void soften(float *scores, int64_t open, int64_t count, float scale) {
+    const float lowest = -3e38f, twos = scale * 1.44269504f; /* the logarithm of e to base 2 */
+    vector top = lowest - (vector){0}, sum = {0};
+    for (int64_t at = 0; at < count; at += WIDE) {
+        vector *here = (vector *)(scores + at);
+        whole_numbers closed = PLACES + (int32_t)at >= (int32_t)open;
+        *here = (vector)(((whole_numbers)*here & ~closed) | ((whole_numbers)(lowest - (vector){0}) & closed));
+        whole_numbers more = *here > top;
+        top = (vector)(((whole_numbers)*here & more) | ((whole_numbers)top & ~more));
+    }
+    float most = top_of(top);
+    for (int64_t at = 0; at < count; at += WIDE) {
+        vector *here = (vector *)(scores + at);
+        sum += *here = power_of_two((*here - most) * twos);
+    }
+    float share = 1 / sum_of(sum);
+    for (int64_t at = 0; at < count; at += WIDE) *(vector *)(scores + at) *= share;
+}
+
 /* What every query takes of every token: one of own token i sees the prefix and its own to i. */
 static void share(desk *d, const table *from, sequence q, float scale, const shape *s) {
     int64_t columns = whole(s->width), seen = whole(q.seen + q.own), queries = s->heads / s->groups * q.own;
     fetch_heads(from, q, d->query, s);
     product(d->query, columns, 1, d->key_across, d->shares, tall(queries), s->width, seen);
-    for (int64_t row = 0; row < queries; row++) {
-        float *here = d->shares + row * seen, top = -3e38f, sum = 0;
-        int64_t open = q.seen + row % q.own + 1;
-        for (int64_t i = open; i < seen; i++) here[i] = here[0]; /* whole vectors are quicker than to stop at `open` */
-        for (int64_t i = 0; i < seen; i++) top = here[i] > top ? here[i] : top;
-        for (int64_t i = 0; i < seen; i++) here[i] = expf((here[i] - top) * scale);
-        memset(here + open, 0, (seen - open) * sizeof(float));
-        for (int64_t i = 0; i < seen; i++) sum += here[i];
-        sum = 1 / sum;
-        for (int64_t i = 0; i < seen; i++) here[i] *= sum;
-    }
+    for (int64_t row = 0; row < queries; row++) soften(d->shares + row * seen, q.seen + row % q.own + 1, seen, scale);
 }
 
 /* The gradient in the shares → in the scores that they came from. */
 static void share_back(desk *d, int64_t queries, int64_t seen, float scale) {
     for (int64_t row = 0; row < queries; row++) {
-        float *here = d->scores + row * seen, *shares = d->shares + row * seen, along = 0;
-        for (int64_t i = 0; i < seen; i++) along += here[i] * shares[i];
-        for (int64_t i = 0; i < seen; i++) here[i] = shares[i] * (here[i] - along) * scale;
+        vector *here = (vector *)(d->scores + row * seen), *shares = (vector *)(d->shares + row * seen), both = {0};
+        for (int64_t i = 0; i < seen / WIDE; i++) both += here[i] * shares[i];
+        float along = sum_of(both);
+        for (int64_t i = 0; i < seen / WIDE; i++) here[i] = shares[i] * (here[i] - along) * scale;
     }
 }
 
