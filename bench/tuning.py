@@ -2,8 +2,9 @@
 
 Both sides get the same base, token ids, rank, targets, learning rate, epochs and examples a batch, in the same
 precision: bf16, or float32 where the machine does not multiply in bf16; the limit is taken in that precision too. For
-each seed one trains, then the other, on the same machine in the same minutes, and both adapters are scored by the same
-code. Needs the `bench` extra (TRL) and, for data, `--data` with Banking77's train.csv and test.csv.
+each seed both train at once, each in a process of its own, **by turns**: a step of one, then a step of the other, so
+that what a shared machine does meanwhile meets both alike. Both adapters are scored by the same code. Needs the `bench`
+extra (TRL) and, for data, `--data` with Banking77's train.csv and test.csv.
 
 What counts as a token: every token of every example, system message included, padding excluded, on both sides alike.
 The system message is the same in all examples, and Freehold computes it once a step where TRL computes it in every
@@ -27,6 +28,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle, pairwise
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -64,19 +67,29 @@ class Data:
 @dataclass
 class Clock:
     """When each step ended, in seconds since the training was called, and how many examples it had; and the machine's
-    rate of matrix products after it, operations a second, the time of which is left out."""
+    rate of matrix products before and after it, operations a second. The time of those and of the other side's turn is
+    left out."""
 
+    turn: Connection
     size: int = field(default_factory=lambda: max(SIZES, key=matmul_rate))
-    began: float = field(default_factory=time.perf_counter)
+    before: float = 0.0
+    began: float = 0.0
     ends: list[float] = field(default_factory=list)
     examples: list[int] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+
+    def start(self) -> None:
+        self.before = matmul_rate(self.size)
+        self.began = time.perf_counter()
 
     def tick(self, examples: int) -> None:
         ended = time.perf_counter()
         self.ends.append(ended - self.began)
         self.examples.append(examples)
-        self.rates.append(matmul_rate(self.size))
+        self.rates.append((self.before + matmul_rate(self.size)) / 2)
+        self.turn.send(None)
+        self.turn.recv()
+        self.before = matmul_rate(self.size)
         self.began += time.perf_counter() - ended
 
     def steady(self) -> float:
@@ -84,10 +97,8 @@ class Clock:
         return sum(self.examples[3:]) / (self.ends[-1] - self.ends[2])
 
     def rate(self) -> float:
-        """The machine's rate meanwhile: before and after each step, weighed by how long the step took."""
-        steps = [end - began for began, end in pairwise(self.ends[2:])]
-        rates = [(one + other) / 2 for one, other in pairwise(self.rates[2:])]
-        return statistics.fmean(rates, steps)
+        """The machine's rate meanwhile: at each step, weighed by how long the step took."""
+        return statistics.fmean(self.rates[3:], [end - began for began, end in pairwise(self.ends[2:])])
 
 
 def read(folder: Path, renderer: Renderer, each: int) -> Data:
@@ -108,9 +119,19 @@ def _drawn(path: Path, each: int) -> list[tuple[Message, str]]:
     return [(Message(role="user", content=text), label) for text, label in kept]
 
 
-def ours(folder: Path, data: Data, recipe: LoraRecipe, seed: int) -> tuple[dict[str, torch.Tensor], Clock]:
+@dataclass(frozen=True)
+class Work:
+    """What both sides are given."""
+
+    base: Path
+    data: Data
+    recipe: LoraRecipe
+    seed: int
+    batch: int  # examples
+
+
+def ours(work: Work, clock: Clock) -> dict[str, torch.Tensor]:
     """Freehold's loop, timed from the call to the last step (loading the base included on both sides)."""
-    clock = Clock()
 
     class Listening:
         """A `Progress` that only notes when each step ended."""
@@ -122,22 +143,21 @@ def ours(folder: Path, data: Data, recipe: LoraRecipe, seed: int) -> tuple[dict[
         def say(self, name: str, message: str) -> None:
             pass
 
-    with tempfile.TemporaryDirectory() as work:
-        job = TrainingJob(f"bench {seed}", folder, data.train, [], recipe, seed)
-        trained = train(job, Path(work) / "checkpoint", Listening())
-    return trained.tensors, clock
+    clock.start()
+    with tempfile.TemporaryDirectory() as folder:
+        job = TrainingJob(f"bench {work.seed}", work.base, work.data.train, [], work.recipe, work.seed)
+        return train(job, Path(folder) / "checkpoint", Listening()).tensors
 
 
-def theirs(
-    folder: Path, data: Data, recipe: LoraRecipe, seed: int, batch: int
-) -> tuple[dict[str, torch.Tensor], Clock]:
+def theirs(work: Work, clock: Clock) -> dict[str, torch.Tensor]:
     """TRL's trainer as its documentation sets it up for LoRA; activation checkpointing, which costs time, is off."""
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import PreTrainedTokenizerFast, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    clock = Clock()
+    clock.start()
+    recipe, batch = work.recipe, work.batch
 
     class Listening(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: object, **__: object) -> None:
@@ -145,14 +165,14 @@ def theirs(
 
     rows = [
         {"input_ids": [*each.prompt, *each.answer], "labels": [-100] * len(each.prompt) + list(each.answer)}
-        for each in data.train
+        for each in work.data.train
     ]
     sizes = cycle(min(batch, len(rows) - at) for at in range(0, len(rows), batch))
-    torch.manual_seed(seed)
-    with tempfile.TemporaryDirectory() as work:
+    torch.manual_seed(work.seed)
+    with tempfile.TemporaryDirectory() as folder:
         settings = SFTConfig(
-            output_dir=work,
-            seed=seed,
+            output_dir=folder,
+            seed=work.seed,
             per_device_train_batch_size=batch,
             num_train_epochs=recipe.epochs,
             learning_rate=recipe.learning_rate,
@@ -169,9 +189,9 @@ def theirs(
             disable_tqdm=True,
         )
         tokenizer = PreTrainedTokenizerFast(
-            tokenizer_file=str(folder / "tokenizer.json"), eos_token="<|im_end|>", pad_token="<|im_end|>"
+            tokenizer_file=str(work.base / "tokenizer.json"), eos_token="<|im_end|>", pad_token="<|im_end|>"
         )
-        model = load_base(folder)
+        model = load_base(work.base)
         model.set_attn_implementation("sdpa")
         trainer = SFTTrainer(
             model=model,
@@ -184,15 +204,45 @@ def theirs(
             callbacks=[Listening()],
         )
         trainer.train()
-        trainer.model.save_pretrained(work)
-        return load_adapter(Path(work))[0], clock
+        trainer.model.save_pretrained(folder)
+        return load_adapter(Path(folder))[0]
 
 
-def accuracy(folder: Path, tensors: dict[str, torch.Tensor], data: Data, recipe: LoraRecipe) -> int:
+SIDES = {"freehold": ours, "trl": theirs}
+
+
+def by_turns(names: Sequence[str], work: Work) -> list["Run"]:
+    """The sides' runs, each in a process of its own that works when it is its turn: to the end of its next step."""
+    spawn = get_context("spawn")
+    turns, found = {}, {}
+    for name in names:
+        turns[name], own = spawn.Pipe()
+        spawn.Process(target=_side, args=(name, work, own), daemon=True).start()
+        own.close()
+    while turns:
+        for name, turn in list(turns.items()):
+            turn.send(None)
+            if (done := turn.recv()) is not None:
+                found[name] = done
+                del turns[name]
+    return [found[name] for name in names]
+
+
+def _side(name: str, work: Work, turn: Connection) -> None:
+    """One side, in its process: sends None after each step, and its run at the end."""
+    turn.recv()
+    clock = Clock(turn)
+    tensors = SIDES[name](work, clock)
+    gc.collect()
+    whole = sum(clock.examples) / clock.ends[-1]
+    turn.send(Run(name, clock.steady(), whole, accuracy(work, tensors), clock.rate(), psutil.getloadavg()[0]))
+
+
+def accuracy(work: Work, tensors: dict[str, torch.Tensor]) -> int:
     """How many held-out messages have their own label as the likeliest of all labels; the same code for both sides."""
-    model = load_base(folder)
+    model, data = load_base(work.base), work.data
     prepare(model)
-    parameters = add_adapters(model, recipe, seed=0)
+    parameters = add_adapters(model, work.recipe, seed=0)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
@@ -288,7 +338,7 @@ def main() -> None:
         pair = kept.of(seed)
         if pair is None:
             names = ("freehold",) if options.only_ours else ("freehold", "trl")
-            pair = [_measured(name, options.base, data, recipe, (seed, batch)) for name in names]
+            pair = by_turns(names, Work(options.base, data, recipe, seed, batch))
             kept.add(seed, pair)
         for run in pair:
             print(
@@ -336,18 +386,6 @@ class Kept:
             line = msgspec.json.encode([[int(each) for each in self._settings], seed, pair]).decode()
             with self._path.open("a") as file:
                 file.write(line + "\n")
-
-
-def _measured(name: str, base: Path, data: Data, recipe: LoraRecipe, seed_and_batch: tuple[int, int]) -> Run:
-    seed, batch = seed_and_batch
-    if name == "freehold":
-        tensors, clock = ours(base, data, recipe, seed)
-    else:
-        tensors, clock = theirs(base, data, recipe, seed, batch)
-    gc.collect()
-    load = psutil.getloadavg()[0]
-    whole = len(data.train) * recipe.epochs / clock.ends[-1]
-    return Run(name, clock.steady(), whole, accuracy(base, tensors, data, recipe), clock.rate(), load)
 
 
 def _summary(results: dict[str, list[Run]], mean: float, work: float, held_out: int) -> None:
