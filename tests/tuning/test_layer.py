@@ -75,14 +75,13 @@ def test_fused_layers_in_float32_compute_the_same(prefix: tuple[int, ...]) -> No
     assert _far(_step(model, adapters, prefix), plain) < 1e-5
 
 
-def test_scores_may_lie_so_far_apart_that_most_shares_are_nothing() -> None:
+def test_scores_may_lie_so_far_apart_that_shares_are_nothing() -> None:
+    """Up to 140 apart: e to that difference is below what float32 can hold."""
     found = []
     for fused in (False, True):
         model, adapters = _model(torch.float32)
         for each in model.model.layers:
-            each.self_attn.q_proj.group.weights[: SIZES["hidden_size"]] *= (
-                1000  # scores up to 400 apart: e to their difference is 0
-            )
+            each.self_attn.q_proj.group.weights[: SIZES["hidden_size"]] *= 300
         assert not fused or _fused(model) == 2
         found.append(_step(model, adapters, (1, 2, 3)))
     assert _far(*found) < 1e-4
